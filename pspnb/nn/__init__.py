@@ -1,0 +1,1 @@
+"""Networks: StyleGAN2, the IR / IR-SE backbones and the three encoders of the pSp paper."""
