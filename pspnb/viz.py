@@ -1,0 +1,227 @@
+"""Pictures: tensors to pixels, grids of images, label maps in colour, and a slider that needs no kernel.
+
+Every notebook draws through this module, so that all of them share one palette and one set of figure defaults. It and
+`widgets.py` are the only modules that import matplotlib or ipywidgets; no network and no training loop needs them.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from jaxtyping import Float, Integer, UInt8
+from matplotlib.figure import Figure
+from torch import Tensor
+
+# Okabe and Ito's eight colours, distinguishable with every common form of colour blindness. The three style groups keep
+# their colour through the whole book: coarse is blue, middle is green, fine is orange.
+PALETTE: Mapping[str, str] = {
+    "blue": "#0072b2",
+    "orange": "#e69f00",
+    "green": "#009e73",
+    "vermilion": "#d55e00",
+    "sky": "#56b4e9",
+    "purple": "#cc79a7",
+    "yellow": "#f0e442",
+    "ink": "#22303c",
+    "grey": "#8a949e",
+    "paper": "#f5f3ee",
+}
+COARSE, MIDDLE, FINE = PALETTE["blue"], PALETTE["green"], PALETTE["orange"]
+CYCLE = tuple(PALETTE[k] for k in ("blue", "orange", "green", "vermilion", "sky", "purple", "grey"))
+
+# The 19 colours in which CelebAMask-HQ label maps are usually shown, class 0 (background) first.
+LABEL_COLOURS: UInt8[np.ndarray, "19 3"] = np.array(
+    [
+        [0, 0, 0], [204, 0, 0], [76, 153, 0], [204, 204, 0], [51, 51, 255], [204, 0, 204], [0, 255, 255],
+        [255, 204, 204], [102, 51, 0], [255, 0, 0], [102, 204, 0], [255, 255, 0], [0, 0, 153], [0, 0, 204],
+        [255, 51, 153], [0, 204, 204], [0, 51, 0], [255, 153, 51], [0, 204, 0],
+    ],
+    dtype=np.uint8,
+)  # fmt: skip
+
+STYLE: Mapping[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": PALETTE["grey"],
+    "axes.grid": True,
+    "axes.labelcolor": PALETTE["ink"],
+    "axes.prop_cycle": plt.cycler(color=CYCLE),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": PALETTE["ink"],
+    "axes.titlesize": 11,
+    "figure.dpi": 144,
+    "figure.figsize": (6.4, 3.4),
+    "font.size": 10,
+    "grid.color": "#e3e6e9",
+    "grid.linewidth": 0.8,
+    "image.cmap": "viridis",
+    "legend.frameon": False,
+    "lines.linewidth": 2.0,
+    "svg.hashsalt": "pspnb",
+    "text.color": PALETTE["ink"],
+    "xtick.color": PALETTE["ink"],
+    "ytick.color": PALETTE["ink"],
+}
+
+
+def use_style() -> None:
+    """Set the book's matplotlib defaults for this process. Notebooks call it once, in their first cell."""
+    plt.rcParams.update(STYLE)
+
+
+def to_uint8(images: Float[Tensor, "*batch c h w"]) -> UInt8[np.ndarray, "*batch h w 3"]:
+    """Images in [-1, 1] as 8-bit RGB, channels last; values outside the range are clipped, then rounded to nearest.
+
+    One-channel images (sketches) become grey. The published code truncates where this rounds: up to one level darker.
+    """
+    if images.shape[-3] == 1:
+        images = images.expand(*images.shape[:-3], 3, *images.shape[-2:])
+    if images.shape[-3] != 3:
+        raise ValueError(f"expected images with 1 or 3 channels (..., c, h, w), got shape {tuple(images.shape)}")
+    pixels = (images.detach().float().clamp(-1, 1) + 1) * 127.5
+    return pixels.round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+
+
+def colour_labels(labels: Integer[Tensor, "*batch h w"]) -> UInt8[np.ndarray, "*batch h w 3"]:
+    """Label maps (class numbers 0..18) in the usual CelebAMask-HQ colours."""
+    if int(labels.max()) >= len(LABEL_COLOURS) or int(labels.min()) < 0:
+        raise ValueError(f"expected labels 0..{len(LABEL_COLOURS) - 1}, got {int(labels.min())}..{int(labels.max())}")
+    return LABEL_COLOURS[labels.detach().long().cpu().numpy()]
+
+
+def image_grid(
+    images: Tensor | np.ndarray | Sequence[Any],
+    *,
+    columns: int | None = None,
+    titles: Sequence[str] | None = None,
+    row_titles: Sequence[str] | None = None,
+    column_titles: Sequence[str] | None = None,
+    cell: float = 1.2,
+    gap: float = 0.06,
+    interpolation: str = "lanczos",
+) -> Figure:
+    """A grid of images as a closed matplotlib figure: the last expression of a cell shows it once.
+
+    `images`: a batch (n, c, h, w) in [-1, 1], cut into rows of `columns`; or (rows, columns, c, h, w); or a list of
+    rows, each a batch or a list of images. An image is a float tensor (c, h, w) in [-1, 1] or a uint8 array (h, w, 3),
+    so label maps go through `colour_labels` first. `None` leaves a cell empty. `titles` stand above single images, in
+    reading order; `column_titles` above the first row; `row_titles` left of each row. `cell` and `gap` are in inches.
+    """
+    rows = _as_rows(images, columns)
+    n_rows, n_columns = len(rows), max(len(row) for row in rows)
+    left = 0.1 + 0.085 * max(map(len, row_titles)) if row_titles else 0.02
+    head = 0.26 if column_titles else 0.02
+    title = 0.24 if titles else 0.0
+    width = left + n_columns * cell + (n_columns - 1) * gap + 0.02
+    height = head + n_rows * (cell + title) + (n_rows - 1) * gap + 0.02
+    fig = plt.figure(figsize=(width, height), dpi=STYLE["figure.dpi"])
+    plt.close(fig)
+    for r, row in enumerate(rows):
+        bottom = height - head - (r + 1) * (cell + title) - r * gap
+        for k, image in enumerate(row):
+            if image is None:
+                continue
+            x = left + k * (cell + gap)
+            axis = fig.add_axes((x / width, bottom / height, cell / width, cell / height))
+            axis.imshow(image, interpolation=interpolation)
+            axis.set_axis_off()
+            number = sum(len(earlier) for earlier in rows[:r]) + k
+            if titles and number < len(titles):
+                axis.set_title(titles[number], fontsize=8, pad=3, color=PALETTE["ink"])
+        if row_titles:
+            middle = (bottom + cell / 2) / height
+            fig.text((left - 0.08) / width, middle, row_titles[r], ha="right", va="center", fontsize=9)
+    for k, text in enumerate(column_titles or ()):
+        x = left + k * (cell + gap) + cell / 2
+        fig.text(x / width, 1 - 0.13 / height, text, ha="center", va="center", fontsize=9)
+    return fig
+
+
+def figure_png(figure: Figure) -> bytes:
+    """The figure as PNG bytes, cropped to what is drawn: a frame for `frame_slider`."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.04, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save_svg(figure: Figure, path: str | Path) -> None:
+    """Write an SVG that depends on nothing but the figure: no date, no random element names, text kept as text."""
+    with plt.rc_context({"svg.hashsalt": "pspnb", "svg.fonttype": "path"}):
+        figure.savefig(path, format="svg", bbox_inches="tight", pad_inches=0.05, metadata={"Date": None})
+    plt.close(figure)
+
+
+def frame_slider(
+    frames: Tensor | Sequence[Any],
+    alts: Sequence[str],
+    *,
+    description: str = "frame",
+    value: int = 0,
+    width: int = 256,
+) -> Any:
+    """A slider over precomputed pictures which works in Colab, JupyterLab and the static page alike, without a kernel.
+
+    The link between slider and picture runs in the browser (`jslink`): the committed widget state is all a page needs.
+    `frames`: images as in `image_grid`, figures, or PNG bytes; `alts`: one description per frame, for screen readers;
+    `width`: width on the page in CSS pixels. At most 16 frames: each one travels in the page.
+    """
+    import ipywidgets as w
+
+    if not 2 <= len(frames) <= 16 or len(frames) != len(alts):
+        counts = f"got {len(frames)} frames and {len(alts)} texts"
+        raise ValueError(f"expected 2 to 16 frames with one alt text each, {counts}")
+    pages = [w.HTML(_img_tag(frame, alt, width)) for frame, alt in zip(frames, alts, strict=True)]
+    stack = w.Stack(pages, selected_index=value)
+    layout = w.Layout(width="min(30rem, 100%)")
+    slider = w.IntSlider(value, 0, len(pages) - 1, description=description, layout=layout)
+    slider.style.description_width = "initial"
+    w.jslink((slider, "value"), (stack, "selected_index"))
+    return w.VBox([slider, stack])
+
+
+def _img_tag(frame: Any, alt: str, width: int) -> str:
+    if isinstance(frame, Figure):
+        frame = figure_png(frame)
+    png = frame if isinstance(frame, bytes) else _png(_as_pixels(frame))
+    data = base64.b64encode(png).decode("ascii")
+    return f'<img class="frame" width="{width}" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+def _png(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+def _as_pixels(image: Any) -> UInt8[np.ndarray, "h w 3"]:
+    if isinstance(image, Tensor):
+        return to_uint8(image)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3:
+        return image
+    raise ValueError("expected a float tensor (c, h, w) in [-1, 1] or a uint8 array (h, w, 3) as an image")
+
+
+def _as_rows(images: Any, columns: int | None) -> list[list[UInt8[np.ndarray, "h w 3"] | None]]:
+    if len(images) == 0:
+        raise ValueError("expected at least one image, got none")
+    nested = isinstance(images, list | tuple) and not _is_image(images[0]) and images[0] is not None
+    stacked = isinstance(images, Tensor | np.ndarray) and images.ndim == 5
+    if nested or stacked:
+        return [[None if image is None else _as_pixels(image) for image in row] for row in images]
+    columns = columns or len(images)
+    flat = [None if image is None else _as_pixels(image) for image in images]
+    return [flat[i : i + columns] for i in range(0, len(flat), columns)]
+
+
+def _is_image(item: Any) -> bool:
+    return isinstance(item, Tensor | np.ndarray) and item.ndim == 3
