@@ -1,0 +1,239 @@
+"""Pictures in and out: untrusted files to arrays, and arrays to files that are never half written.
+
+What a photograph may look like before it reaches a network is decided here, once:
+
+* the size is read from the header and checked before a pixel is decoded;
+* EXIF orientation is applied; the first picture of a phone's multi-picture JPEG is used;
+* transparency is composited on white, because the colour under a transparent pixel is arbitrary;
+* 16-bit grey is scaled to 8 bits (65535 -> 255), CMYK, palette and grey become RGB; colour profiles are ignored;
+* an animation is refused: which of its frames is meant cannot be known.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from pspnb.errors import ImageError, PspnbError
+
+# Twice Pillow's own warning limit: about 13,400 x 13,400, half a gigabyte as 8-bit RGB.
+MAX_PIXELS = 178_956_970
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif")
+# Decoders that start other programs (EPS) or exist for rarities are left out: fewer doors for a hostile file.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
+_READABLE = "a PNG, JPEG, WebP, BMP, TIFF, PPM or GIF image"
+
+
+def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open any still image as 8-bit RGB, upright.
+
+    Raises ImageError, naming the file, when it is missing, empty, truncated, not an image, animated or too large.
+    """
+    return _decode(Path(path), _to_rgb, max_pixels)
+
+
+def read_grey(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open any still image as 8-bit grey (mode L): the input of the sketch task. Errors as `read_image`."""
+    return _decode(Path(path), lambda image: _to_rgb(image).convert("L"), max_pixels)
+
+
+def read_labels(path: str | os.PathLike, *, n_classes: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open a label map as mode L whose pixel values are class numbers 0 .. n_classes-1.
+
+    A palette image gives its indices, not its colours. Raises ImageError when a value is not a class.
+    """
+    labels = _decode(Path(path), _to_labels, max_pixels)
+    highest = labels.getextrema()[1]
+    if highest >= n_classes:
+        raise ImageError(
+            f"{path}: a label map holds class numbers 0 to {n_classes - 1}, one channel; found the value {highest}"
+        )
+    return labels
+
+
+def to_tensor(image: Image.Image) -> Float[Tensor, "c h w"]:
+    """8-bit RGB or grey image -> float32 in [-1, 1]; black is -1, white is 1."""
+    pixels = np.array(image, dtype=np.uint8)
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    return torch.from_numpy(pixels).permute(2, 0, 1).float().div_(127.5).sub_(1)
+
+
+def to_image(picture: Float[Tensor, "c h w"]) -> Image.Image:
+    """Float picture, nominally in [-1, 1], 1 or 3 channels -> 8-bit image; values outside are clipped.
+
+    Rounds to the nearest level, so that `to_image(to_tensor(image))` is the image itself; the published script
+    truncates, which is half a level darker on average. Raises ImageError on NaN or infinity.
+    """
+    if not torch.isfinite(picture).all():
+        raise ImageError("the picture holds NaN or infinite values; expected numbers, nominally in [-1, 1]")
+    pixels = picture.detach().float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
+
+
+def write_image(image: Image.Image, path: str | os.PathLike) -> None:
+    """Write PNG, JPEG (quality 95) or WebP (lossless) by the file's extension; all of the file, or nothing of it."""
+    path = Path(path)
+    options = {
+        ".png": {"format": "PNG"},
+        ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+        ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+        ".webp": {"format": "WEBP", "lossless": True},
+    }.get(path.suffix.lower())
+    if options is None:
+        raise ImageError(f"{path}: expected an output name that ends in .png, .jpg, .jpeg or .webp")
+    write_atomically(path, lambda stream: image.save(stream, **options))
+
+
+def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
+    """Call `write` with a temporary file beside `path`, then rename it: a full disk or Ctrl-C leaves no half of a file.
+
+    Raises PspnbError, one line, when the system refuses (no space, no permission, read-only).
+    """
+    path = Path(path)
+    temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise PspnbError(f"{path}: cannot write: {error.strerror or error}") from error
+        raise
+
+
+def find_images(path: str | os.PathLike, *, exclude: str | os.PathLike | None = None) -> list[Path]:
+    """The image itself, or every image below a folder, sorted; hidden files and those below `exclude` are left out.
+
+    Raises ImageError when there is nothing to read.
+    """
+    root = Path(path)
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise ImageError(f"{root}: no such file or folder")
+    skipped = Path(exclude).resolve() if exclude is not None else None
+    found = []
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [s for s in subfolders if not s.startswith(".") and (Path(folder, s).resolve() != skipped)]
+        found += [Path(folder, n) for n in names if n.lower().endswith(EXTENSIONS) and not n.startswith(".")]
+    if not found:
+        raise ImageError(f"{root}: no images in this folder (looked for {', '.join(EXTENSIONS)})")
+    return sorted(found)
+
+
+def output_names(inputs: list[Path], root: Path) -> list[Path]:
+    """Relative output paths without extension, no two equal, not even where a file system takes X and x for the same.
+
+    Sub-folders are mirrored. Where inputs differ in their extension only, it joins the name: x_jpg, x_png.
+    """
+    root = root if root.is_dir() else root.parent
+    plain = [path.relative_to(root).with_suffix("") for path in inputs]
+    counts: dict[str, int] = {}
+    for name in plain:
+        counts[str(name).casefold()] = counts.get(str(name).casefold(), 0) + 1
+    # Names that are already unique are taken first: adding one file never renames the output of an unrelated other.
+    taken = {key for key, count in counts.items() if count == 1}
+    names = []
+    for path, name in zip(inputs, plain, strict=True):
+        if counts[str(name).casefold()] > 1:
+            base = candidate = name.with_name(f"{name.name}_{path.suffix[1:].lower()}")
+            number = 1
+            while str(candidate).casefold() in taken:
+                number += 1
+                candidate = base.with_name(f"{base.name}_{number}")
+            taken.add(str(candidate).casefold())
+            name = candidate
+        names.append(name)
+    return names
+
+
+def _decode(path: Path, convert: Callable[[Image.Image], Image.Image], max_pixels: int) -> Image.Image:
+    """Open, check the header, decode, convert; whatever goes wrong becomes one ImageError that starts with the path."""
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(f"the file is empty (0 bytes); expected {_READABLE}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large images and odd metadata; our own limit is below
+            with Image.open(path, formats=_FORMATS) as image:
+                _check_header(image, max_pixels)
+                image.load()
+                return convert(_upright(image))
+    except ImageError as error:
+        reason, cause = str(error), error
+    except Image.DecompressionBombError as error:
+        reason, cause = _too_large(max_pixels), error
+    except UnidentifiedImageError as error:
+        reason, cause = f"not an image; expected {_READABLE}", error
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        reason, cause = f"cannot read: {error.strerror}", error
+    except Exception as error:  # a decoder that is given hostile or damaged bytes may raise anything
+        reason, cause = f"damaged or truncated image ({' '.join(str(error).split()) or type(error).__name__})", error
+    raise ImageError(f"{path}: {reason}") from cause
+
+
+def _check_header(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(f"{width} x {height} pixels, {_too_large(max_pixels)}")
+    n_frames = getattr(image, "n_frames", 1)
+    if n_frames > 1 and image.format != "MPO":
+        raise ImageError(f"an animation or multi-page file of {n_frames} frames; expected a still image")
+
+
+def _too_large(max_pixels: int) -> str:
+    return f"larger than the limit of {max_pixels / 1e6:.0f} megapixels"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the pixels are sound even where the metadata is not: then the picture stays as it is stored
+        return image
+
+
+def _sixteen_to_eight(image: Image.Image) -> Image.Image:
+    values = np.asarray(image, dtype=np.float64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError("a 32-bit image has no defined white; expected 8 or 16 bits a channel")
+    # 65535 / 255 = 257: white stays white, black stays black.
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ImageError("a floating-point image has no defined white; expected 8 or 16 bits a channel")
+    if image.mode.startswith("I"):
+        return _sixteen_to_eight(image).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_labels(image: Image.Image) -> Image.Image:
+    if image.mode in ("P", "L"):
+        return Image.fromarray(np.array(image, dtype=np.uint8))
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+    if image.mode == "RGB" and (np.ptp(np.asarray(image), axis=2) == 0).all():
+        return image.getchannel("R")  # an 8-bit grey map that some program saved with three equal channels
+    raise ImageError(f"a label map has one channel of class numbers (mode L or P); this image has mode {image.mode}")
