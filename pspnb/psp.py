@@ -76,7 +76,7 @@ class PSP(nn.Module):
         self,
         codes: Float[Tensor, "b n d"],
         latent_mask: Sequence[int],
-        inject_latent: Float[Tensor, "b2 n d"] | None = None,
+        inject_latent: Float[Tensor, "b2 n2 d2"] | None = None,
         alpha: float | None = None,
     ) -> Float[Tensor, "b n d"]:
         """Replace the styles in `latent_mask` (0-based) by those of `inject_latent`, or blend: alpha inject + (1 - alpha) codes.
@@ -106,7 +106,7 @@ class PSP(nn.Module):
         *,
         resize: int | None = None,
         latent_mask: Sequence[int] | None = None,
-        inject_latent: Float[Tensor, "b2 n d"] | None = None,
+        inject_latent: Float[Tensor, "b2 n2 d2"] | None = None,
         alpha: float | None = None,
         noise: NoiseSpec = "const",
         return_codes: bool = False,

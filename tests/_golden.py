@@ -1,4 +1,4 @@
-"""The golden vectors: where they are, and the rules that fill weights and make inputs (tests/golden/README.md, sections 1 and 2)."""
+"""The golden vectors, and the rules that fill weights and make inputs (tests/golden/README.md, sections 1 and 2)."""
 
 import json
 import math
@@ -37,7 +37,9 @@ def _image(tag: str, c: int, h: int, w: int) -> np.ndarray:
     r = rs(SALT + tag)
     f, p, u = r.uniform(0.5, 4, (c, 2)), r.uniform(0, 2 * np.pi, (c, 2)), r.uniform(-1, 1, (c, h, w))
     y, x = np.arange(h)[None, :, None] / h, np.arange(w)[None, None, :] / w
-    wave = np.sin(2 * np.pi * f[:, :1, None] * y + p[:, :1, None]) * np.cos(2 * np.pi * f[:, 1:, None] * x + p[:, 1:, None])
+    wave = np.sin(2 * np.pi * f[:, :1, None] * y + p[:, :1, None]) * np.cos(
+        2 * np.pi * f[:, 1:, None] * x + p[:, 1:, None]
+    )
     return (0.6 * wave + 0.3 * u).astype(np.float32)
 
 
@@ -96,7 +98,7 @@ def fill_module(module: nn.Module, salt: str = SALT, keys: dict[str, str] | None
     """Fill a module in place; `keys` renames ours -> published where they differ. Returns it in eval mode."""
     names = {k: (keys or {}).get(k, k) for k in module.state_dict()}
     filled = fill_state({names[k]: tuple(v.shape) for k, v in module.state_dict().items()}, salt)
-    state = {k: filled[names[k]] if names[k] in filled else v for k, v in module.state_dict().items()}
+    state = {k: filled.get(names[k], v) for k, v in module.state_dict().items()}
     module.load_state_dict(state)
     return module.eval()
 
@@ -121,6 +123,8 @@ def assert_close(actual, expected, *, tol: float = 1e-4, rms: float | None = Non
     assert a.shape == e.shape, f"shape {a.shape}, expected {e.shape}"
     diff = np.abs(a.astype(np.float64) - e.astype(np.float64))
     std = float(e.astype(np.float64).std())
-    assert np.isfinite(diff).all() and diff.max() <= tol * max(1.0, std), f"max difference {diff.max():.3g}, std {std:.3g}"
+    assert np.isfinite(diff).all() and diff.max() <= tol * max(1.0, std), (
+        f"max difference {diff.max():.3g}, std {std:.3g}"
+    )
     if rms is not None:
         assert np.sqrt((diff**2).mean()) <= rms * std, f"RMS difference {np.sqrt((diff**2).mean()):.3g}, std {std:.3g}"

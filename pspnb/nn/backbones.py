@@ -96,9 +96,7 @@ class IRBackbone(nn.Module):
         self._add_heads_before_body()
         body = []
         for n, c_in, c_out in zip(self.units, self.widths, self.widths[1:], strict=False):
-            body += [
-                IRUnit(c_in if i == 0 else c_out, c_out, stride=2 if i == 0 else 1, mode=mode) for i in range(n)
-            ]
+            body += [IRUnit(c_in if i == 0 else c_out, c_out, stride=2 if i == 0 else 1, mode=mode) for i in range(n)]
         self.body = nn.Sequential(*body)
 
     def _add_heads_before_body(self) -> None:

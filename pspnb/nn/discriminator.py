@@ -11,7 +11,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pspnb.nn.ops import Blur, EqualConv2d, EqualLinear, FusedLeakyReLU
+from pspnb.nn.ops import Blur, EqualConv2d, EqualLinear, FusedLeakyReLU, widen
 from pspnb.nn.stylegan2 import channel_table
 
 
@@ -44,11 +44,11 @@ class ResBlock(nn.Module):
 def minibatch_stddev(x: Float[Tensor, "b c h w"], group: int = 4) -> Float[Tensor, "b c+1 h w"]:
     """Append one channel: the standard deviation over groups of `group` images, averaged over channels and pixels.
 
-    A batch that `group` does not divide is one group (the published code would fail). Float32 throughout.
+    A batch that `group` does not divide is one group (the published code would fail). At least float32 throughout.
     """
     b, _, h, w = x.shape
     g = group if b % group == 0 else b
-    y = rearrange(x.float(), "(g n) c h w -> g n c h w", g=g)
+    y = rearrange(widen(x), "(g n) c h w -> g n c h w", g=g)
     std = (y.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # n
     return torch.cat([x, repeat(std, "n -> (g n) 1 h w", g=g, h=h, w=w).to(x.dtype)], dim=1)
 
@@ -56,7 +56,7 @@ def minibatch_stddev(x: Float[Tensor, "b c h w"], group: int = 4) -> Float[Tenso
 class Discriminator(nn.Module):
     """Image (b, 3, size, size) in [-1, 1] -> logits (b, 1); widths as in `Generator`."""
 
-    def __init__(self, size: int, *, channel_multiplier: float = 2, channels: Mapping[int, int] | None = None):
+    def __init__(self, size: int, *, channel_multiplier: int | float = 2, channels: Mapping[int, int] | None = None):
         super().__init__()
         ch = dict(channels) if channels is not None else channel_table(size, channel_multiplier)
         self.size = size
@@ -74,4 +74,4 @@ class Discriminator(nn.Module):
             raise ValueError(f"expected images of shape (b, 3, {self.size}, {self.size}), got {tuple(x.shape)}")
         y = self.convs(x.contiguous(memory_format=torch.channels_last))
         y = self.final_conv(minibatch_stddev(y))
-        return self.final_linear(y.flatten(1)).float()
+        return widen(self.final_linear(y.flatten(1)))

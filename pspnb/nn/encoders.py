@@ -110,9 +110,7 @@ class GradualStyleEncoder(_SizedBackbone):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         levels = self.pyramid(x)
-        return torch.stack(
-            [head(levels[level]) for head, level in zip(self.styles, self.maps, strict=True)], dim=1
-        ).float()
+        return torch.stack([head(levels[level]) for head, level in zip(self.styles, self.maps, strict=True)], dim=1)
 
 
 def _upsample_like(x: Float[Tensor, "b c h w"], target: Tensor) -> Float[Tensor, "b c h2 w2"]:
@@ -143,7 +141,7 @@ class WEncoder(_SizedBackbone):
         self.linear = EqualLinear(self.widths[-1], self._style_dim)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        return self.linear(self.features(x).c3.mean(dim=(2, 3))).float()
+        return self.linear(self.features(x).c3.mean(dim=(2, 3)))
 
 
 class NaiveWPlusEncoder(_SizedBackbone):
@@ -179,4 +177,4 @@ class NaiveWPlusEncoder(_SizedBackbone):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         w = self.linear(self.output_layer_2(self.features(x).c3.contiguous()))
-        return rearrange(w, "b (n d) -> b n d", n=self.n_styles).float()
+        return rearrange(w, "b (n d) -> b n d", n=self.n_styles)

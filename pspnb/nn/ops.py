@@ -16,6 +16,11 @@ LRELU_SLOPE = 0.2
 LRELU_GAIN = math.sqrt(2.0)  # keeps the variance through a leaky ReLU of slope 0.2 close to one
 
 
+def widen(x: Tensor) -> Tensor:
+    """Half precision to float32; float32 and float64 as they are. For what must not be summed in half precision."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def make_kernel(taps: tuple[float, ...] = BLUR_TAPS, gain: float = 1.0) -> Float[Tensor, "k k"]:
     """Outer product of a 1-D filter with itself, summing to `gain`."""
     k = torch.tensor(taps, dtype=torch.float32)
@@ -129,7 +134,9 @@ class FusedLeakyReLU(nn.Module):
 class EqualConv2d(nn.Module):
     """Convolution with equalised learning rate, as in the discriminator."""
 
-    def __init__(self, c_in: int, c_out: int, kernel_size: int, *, stride: int = 1, padding: int = 0, bias: bool = True):
+    def __init__(
+        self, c_in: int, c_out: int, kernel_size: int, *, stride: int = 1, padding: int = 0, bias: bool = True
+    ):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(c_out, c_in, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
@@ -166,7 +173,7 @@ def modulated_conv2d(
     else:
         y = F.conv2d(y, weight, padding=k // 2)
     if demodulate:
-        sigma2 = style.float().square() @ weight.float().square().sum(dim=(2, 3)).T  # ||w'||^2 per sample and output: b o
+        sigma2 = widen(style).square() @ widen(weight).square().sum(dim=(2, 3)).T  # ||w'||^2 per sample and output: b o
         demod = torch.rsqrt(sigma2 + 1e-8) * gain
         y = y * demod[:, :, None, None].to(y.dtype)
     elif gain != 1.0:

@@ -22,6 +22,7 @@ from pspnb.nn.ops import (
     PixelNorm,
     Upsample,
     modulated_conv2d,
+    widen,
 )
 
 NoiseSpec = Literal["const", "random"] | Sequence[Tensor]
@@ -34,7 +35,7 @@ def n_styles_for(size: int) -> int:
     return 2 * int(math.log2(size)) - 2
 
 
-def channel_table(size: int, channel_multiplier: float = 2) -> dict[int, int]:
+def channel_table(size: int, channel_multiplier: int | float = 2) -> dict[int, int]:
     """Published width at each resolution 4, 8, ..., size: 512 up to 32 px, then 256 m, 128 m, 64 m, 32 m, 16 m."""
     resolutions = [2**i for i in range(2, int(math.log2(size)) + 1)]
     return {r: 512 if r <= 32 else int(16384 * channel_multiplier) // r for r in resolutions}
@@ -126,7 +127,7 @@ class ToRGB(nn.Module):
         style: Float[Tensor, "b d"],
         skip: Float[Tensor, "b 3 h2 w2"] | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
-        rgb = self.conv(x, style).float() + self.bias  # the image itself is summed in float32, also under autocast
+        rgb = widen(self.conv(x, style)) + self.bias  # the image itself is summed in float32, also under autocast
         return rgb if skip is None else rgb + self.upsample(skip)
 
 
@@ -154,7 +155,7 @@ class Generator(nn.Module):
         *,
         style_dim: int = 512,
         n_mlp: int = 8,
-        channel_multiplier: float = 2,
+        channel_multiplier: int | float = 2,
         channels: Mapping[int, int] | None = None,
         lr_mlp: float = 0.01,
         noise: bool = True,
