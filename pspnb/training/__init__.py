@@ -1,0 +1,1 @@
+"""Training: optimiser, checkpoints, the loops for encoders and for generators; book part "Training"."""
