@@ -154,13 +154,13 @@ class FaceDetector:
     """YuNet through OpenCV: boxes and five landmarks of every face in a picture.
 
     `model` is the path of the 0.3 MB ONNX file; without it `$PSPNB_YUNET` is used, else the verified copy in the user's
-    cache, which is downloaded once (see `hub.fetch_yunet`).
+    cache, which is downloaded once (see `download.yunet_file`).
     """
 
     def __init__(self, model: str | os.PathLike | None = None, *, min_score: float = MIN_SCORE):
         import cv2
 
-        from pspnb.hub import yunet_file
+        from pspnb.download import yunet_file
 
         path = yunet_file(model)
         try:

@@ -1,0 +1,224 @@
+"""The published file formats, in and out: pSp `.pt`, rosinality generators, face-recognition networks.
+
+Source: the checkpoints of pixel2style2pixel and stylegan2-pytorch. Chapter: "Using pspnb".
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pspnb.checkpoints import architecture, nvidia
+from pspnb.checkpoints.reading import existing_file, read_torch
+from pspnb.checkpoints.sniff import kind_of
+from pspnb.errors import LoadError, PspnbError
+from pspnb.images import write_atomically
+from pspnb.nn.backbones import FaceEmbedder
+from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
+from pspnb.nn.stylegan2 import Generator
+from pspnb.psp import PSP
+
+logger = logging.getLogger("pspnb")
+
+ENCODER_TYPES: dict[str, type[nn.Module]] = {
+    "GradualStyleEncoder": GradualStyleEncoder,
+    "BackboneEncoderUsingLastLayerIntoW": WEncoder,
+    "BackboneEncoderUsingLastLayerIntoWPlus": NaiveWPlusEncoder,
+}
+# For files without an average. The standard error of the mean is then 1 % of the standard deviation of w.
+AVERAGE_SAMPLES = 10_000
+
+
+def load_psp(path: str | os.PathLike, *, device: str | torch.device = "cpu") -> PSP:
+    """A pSp model from an official checkpoint, in eval mode; encoder kind, sizes and channels come from its tensors.
+
+    `latent_avg` may be (n_styles, d), (1, d), (d,) or absent. Absent, the encoder's output is the code itself, unless
+    the stored options say that training started from the average: then it is computed from the mapping network.
+    Raises LoadError, one line, when the file is missing, damaged, unsafe or of another kind.
+    """
+    path = _found(path)
+    content = read_torch(path)
+    tensors = _state_dict(content, path)
+    options = _options(content)
+    try:
+        _refuse_other_encoders(options)
+        decoder_tensors = architecture.part(tensors, "decoder.")
+        encoder_tensors = architecture.part(tensors, "encoder.")
+        if not decoder_tensors or not encoder_tensors:
+            found = architecture.describe(tensors)
+            raise LoadError(f"expected a pSp checkpoint (encoder.* and decoder.* tensors); found {found}")
+        decoder = architecture.generator(decoder_tensors)
+        encoder = architecture.encoder(encoder_tensors, style_dim=decoder.style_dim)
+        _check_styles(encoder, decoder)
+        average = _average(content.get("latent_avg", tensors.get("latent_avg")), decoder)
+        start_from_average = _flag(options.get("start_from_latent_avg"), default=average is not None)
+        _set_average(decoder, average)
+        if average is None and start_from_average:
+            logger.warning("%s has no latent_avg: computed from %d samples, seed 0", path, AVERAGE_SAMPLES)
+    except LoadError as error:
+        raise LoadError(f"{path}: {error}") from error
+    psp = PSP(encoder, decoder, latent_avg=average, start_from_latent_avg=start_from_average)
+    return _placed(psp.eval(), device)
+
+
+def load_generator(path: str | os.PathLike, *, device: str | torch.device = "cpu") -> Generator:
+    """A StyleGAN2 generator, in eval mode, from a rosinality `.pt`, an NVIDIA StyleGAN2-ADA `.pkl` or a pSp checkpoint.
+
+    Without a stored average, `latent_avg` is computed from samples with a fixed seed. Raises LoadError, one line.
+    """
+    path = _found(path)
+    if kind_of(existing_file(path)) == "pickle":
+        content: Mapping[str, Any] = nvidia.read_generator(path)
+    else:
+        content = read_torch(path)
+    tensors = _state_dict(content, path, keys=("g_ema", "state_dict", "g"))
+    try:
+        tensors = architecture.part(tensors, "decoder.") or tensors
+        module = architecture.generator(tensors, lr_mlp=float(content.get("lr_mlp", 0.01)))
+        _set_average(module, _average(content.get("latent_avg"), module))
+    except LoadError as error:
+        raise LoadError(f"{path}: {error}") from error
+    return _placed(module.eval(), device)
+
+
+def load_identity(path: str | os.PathLike, *, device: str | torch.device = "cpu") -> FaceEmbedder:
+    """A face-recognition network, in eval mode, from an IR-SE50 (ArcFace) or IR-101 (CurricularFace) state dict.
+
+    Raises LoadError, one line.
+    """
+    path = _found(path)
+    tensors = _state_dict(read_torch(path), path)
+    try:
+        module = architecture.face_embedder(tensors)
+    except LoadError as error:
+        raise LoadError(f"{path}: {error}") from error
+    return _placed(module.eval(), device)
+
+
+def save_psp(psp: PSP, path: str | os.PathLike, *, options: Mapping[str, Any] | None = None) -> None:
+    """Write a model as the published training does: `state_dict`, `opts`, and `latent_avg` if codes start from it."""
+    names = {kind: name for name, kind in ENCODER_TYPES.items()}
+    opts = {
+        "encoder_type": names[type(psp.encoder)],
+        "input_nc": psp.encoder.in_channels,
+        "output_size": psp.decoder.size,
+        "start_from_latent_avg": psp.start_from_latent_avg,
+        "learn_in_w": isinstance(psp.encoder, WEncoder),
+        **(options or {}),
+    }
+    state = {key: value for key, value in psp.state_dict().items() if key != "latent_avg"}
+    content = {"state_dict": state, "opts": opts}
+    if psp.start_from_latent_avg:
+        content["latent_avg"] = psp.latent_avg[:1].clone() if opts["learn_in_w"] else psp.latent_avg
+    _save(content, path)
+
+
+def save_generator(generator: Generator, path: str | os.PathLike) -> None:
+    """Write a generator in the rosinality format: {"g_ema": state dict, "latent_avg": (d,)}."""
+    _save({"g_ema": generator.state_dict(), "latent_avg": generator.latent_avg}, path)
+
+
+# ---- helpers -------------------------------------------------------------------------------------------------------
+
+
+def _found(path: str | os.PathLike) -> Path:
+    """The path as it is, or an error that names the shipped models and, for an official file, where it is published."""
+    from pspnb import hub
+
+    path = Path(path)
+    if path.exists():
+        return path
+    official = hub.OFFICIAL.get(path.name)
+    if official is not None:
+        raise LoadError(f"{path}: no such file; its authors publish it at {official.url}")
+    raise LoadError(f"{path}: no such file, and no shipped model of that name; {hub.what_there_is()}")
+
+
+def _state_dict(content: Any, path: Path, *, keys: tuple[str, ...] = ("state_dict",)) -> dict[str, Tensor]:
+    """The tensors by name, wherever the file keeps them; names lose the "module." of multi-GPU training."""
+    if not isinstance(content, Mapping):
+        raise LoadError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
+    state = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
+    tensors = {str(key).removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        keys_found = ", ".join(map(str, content))[:80]
+        raise LoadError(f"{path}: expected a dict of tensors, found a dict with the keys {keys_found or '(none)'}")
+    return tensors
+
+
+def _options(content: Mapping[str, Any]) -> dict[str, Any]:
+    options = content.get("opts", {})
+    if isinstance(options, argparse.Namespace):
+        options = vars(options)
+    return dict(options) if isinstance(options, Mapping) else {}
+
+
+def _flag(value: Any, *, default: bool) -> bool:
+    """Options are sometimes stored as strings."""
+    if isinstance(value, str):
+        return value.strip().lower() in ("true", "1", "yes")
+    return default if value is None else bool(value)
+
+
+def _refuse_other_encoders(options: Mapping[str, Any]) -> None:
+    """Later methods keep pSp's tensor names but mean something else by them, which no shape would betray."""
+    kind = options.get("encoder_type")
+    if kind is not None and kind not in ENCODER_TYPES:
+        raise LoadError(f"expected an encoder_type of {', '.join(ENCODER_TYPES)}; the file says {kind!r}")
+
+
+def _check_styles(encoder: nn.Module, decoder: Generator) -> None:
+    n_styles = getattr(encoder, "n_styles", decoder.n_styles)
+    if n_styles != decoder.n_styles:
+        raise LoadError(
+            f"expected {decoder.n_styles} styles for a {decoder.size} px generator; the encoder makes {n_styles}"
+        )
+    if encoder.style_dim != decoder.style_dim:
+        raise LoadError(f"expected styles of {decoder.style_dim} numbers; the encoder makes {encoder.style_dim}")
+
+
+def _average(average: Any, decoder: Generator) -> Tensor | None:
+    """The stored average as float32, of one of the three published shapes."""
+    if average is None:
+        return None
+    n, d = decoder.n_styles, decoder.style_dim
+    if not isinstance(average, Tensor) or tuple(average.shape) not in {(n, d), (1, d), (d,)}:
+        found = tuple(average.shape) if isinstance(average, Tensor) else type(average).__name__
+        raise LoadError(f"expected a latent_avg of shape ({n}, {d}), (1, {d}) or ({d},), found {found}")
+    return average.detach().float()
+
+
+@torch.no_grad()
+def _set_average(decoder: Generator, average: Tensor | None) -> None:
+    """Give the generator its own (d,) average: the stored one when all styles share it, else the mean of samples."""
+    rows = None if average is None else average.reshape(-1, decoder.style_dim)
+    decoder.latent_avg = torch.zeros(decoder.style_dim)
+    if rows is not None and bool((rows == rows[0]).all()):
+        decoder.latent_avg = rows[0].clone()
+    else:
+        decoder.latent_avg = decoder.mean_latent(AVERAGE_SAMPLES, seed=0)
+
+
+def _placed(module: Any, device: str | torch.device) -> Any:
+    try:
+        return module.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise LoadError(f"cannot use the device {str(device)!r}: {reason}") from error
+
+
+def _save(content: Mapping[str, Any], path: str | os.PathLike) -> None:
+    def write(stream: Any) -> None:
+        try:
+            torch.save(dict(content), stream)
+        except RuntimeError as error:  # torch reports a failed write in its own words
+            raise PspnbError(f"{path}: cannot write: {str(error).splitlines()[0][:120]}") from error
+
+    write_atomically(path, write)
