@@ -1,0 +1,16 @@
+"""Facets: procedural portraits of which everything is known. See the chapter "The world of Facets"."""
+
+from pspnb.facets.classes import CLASS_ID, CLASSES, HELEN_CLASSES, HELEN_FROM_CELEBA, MIRRORED, mirror_labels, to_helen
+from pspnb.facets.factors import BY_NAME, FREE_FACTORS, IDENTITY_FACTORS, TABLE, Factor, Factors
+from pspnb.facets.render import RENDER_VERSION, Render, render
+from pspnb.facets.sampling import (
+    SPLIT_SIZES,
+    combine,
+    edit,
+    global_identity,
+    identity_of,
+    sample_factors,
+    sample_free,
+    sample_identity,
+    validate,
+)

@@ -1,0 +1,55 @@
+"""Hair as an implicit volume: a shell over the cranium, a hanging curtain, a bun; carved open in front of the face."""
+
+import torch
+from torch import Tensor
+
+from pspnb.facets.geometry.fields import ellipsoid, ramp, sin_turns, smax, smin
+from pspnb.facets.geometry.pixels import Samples
+
+BOUND = ((0.0, 0.0, -0.05), (1 / 0.86, 1 / 1.16, 1 / 0.88))
+
+
+def opening(x: Tensor, y: Tensor, s: Samples) -> Tensor:
+    """Signed distance, roughly, to the outline of the face opening in the head's (x, y) plane; negative inside."""
+    shifted = x - s.part * s.parted * ramp(y, 0.0, 0.35)
+    u = shifted / s.open_half
+    # Partings lift the hairline into an arch at the part; fringes are straight; a comb's teeth make it less than perfect.
+    v = ((y + 0.08) / (s.open_top + 0.08)).clamp(min=0.0)
+    v2 = v * v
+    teeth = 0.05 * sin_turns(x * 6.1 + s.id3) + 0.03 * sin_turns(x * 14.7 + s.id4)
+    v2 = v2 * (v2 * 0.5 + 0.5)
+    return (torch.sqrt(u * u + v2 + 1e-6) - 1.0 - teeth * 0.5 * v) * s.open_half
+
+
+def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
+    """Signed distance, approximately, to the hair (negative inside)."""
+    ax = x.abs()
+    groove = 0.045 * s.parted * ramp((x - s.part - 0.10 * (z - 0.1) * s.part).abs(), 0.10, 0.0) * ramp(y, 0.30, 0.55)
+    rx, ry, rz = s.head_w + s.hair_side, s.head_h + s.hair_top, 0.565 + s.hair_back
+    d = ellipsoid(x, y - 0.16, z + 0.065, (1.0 / rx, 1.0 / ry, 1.0 / rz), 0.53) + groove
+    # hanging hair: an elliptic column that widens downwards and is cut off at curtain_end
+    drop = (0.15 - y).clamp(min=0.0)
+    tuck = ramp(y, s.curtain_end + 0.22, s.curtain_end) * 0.07
+    width = s.curtain + s.flare * drop * (1.0 - 0.55 * drop) - tuck
+    cx, cz = x / (width + 1e-3), (z + 0.13 + 0.10 * drop) * (1.0 / 0.50)
+    column = (torch.sqrt(cx * cx + cz * cz) - 1.0) * 0.5
+    column = smax(column, y - 0.25, 0.2)
+    d = torch.where(s.curtain > 0, smin(d, column, 0.16), d)
+    # bottom edge, lower towards the nape
+    edge = torch.where(s.curtain > 0, s.curtain_end + 0.03 * sin_turns(x * 2.3 + s.id5), s.hair_bottom + s.hair_slope * (z + 0.02))
+    d = smax(d, edge - y, 0.05)
+    carve = smax(opening(x, y, s), (0.0 - 0.10 * (s.hair_slope <= 0).float()) - z + 0.06, 0.06)
+    d = smax(d, -carve, 0.06)
+    bun = ellipsoid(x, y - 0.76, z + 0.20, (5.6, 6.6, 5.6), 0.165) + (s.bun <= 0).float() * 9.0
+    d = torch.minimum(d, bun)
+    f = s.curl_freq
+    wave = sin_turns(x * f + s.id0 + 0.3 * y) * sin_turns(y * f + s.id1) * sin_turns(z * f + s.id2 + 0.4 * x)
+    fine = sin_turns(x * f * 2.3 + y + s.id2) * sin_turns(y * f * 2.1 + s.id0 - z) * sin_turns(z * f * 2.2 + s.id1)
+    d = d - s.curl * (wave + 0.5 * fine) * 1.4
+    under = smax(d, y - hat_line(x, z, s) + 0.02, 0.02)
+    return torch.where(s.hatted > 0, under, d)
+
+
+def hat_line(x: Tensor, z: Tensor, s: Samples) -> Tensor:
+    """The height of a hat's lower edge on the head: higher in front than behind."""
+    return 0.30 + 0.16 * z

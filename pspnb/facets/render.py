@@ -1,0 +1,119 @@
+"""From factors to portraits: rays meet the surfaces (`geometry`), the hits are painted (`paint`), lit, and averaged.
+
+Taught in the chapter "The world of Facets". Images do not depend on batch size, thread count or device, see
+`geometry.fields`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from pspnb.facets.factors import Factors
+from pspnb.facets.geometry.camera import ZOOM, body_frame, head_frame
+from pspnb.facets.geometry.head import head_field
+from pspnb.facets.geometry.pixels import Samples
+from pspnb.facets.geometry.shape import measures
+from pspnb.facets.paint.light import light_measures
+from pspnb.facets.sampling import validate
+from pspnb.facets.scene import Scene, draw
+
+RENDER_VERSION = 1
+"""Part of the cache's name: a change that moves any pixel of any image must raise it."""
+
+# Samples worked on at once: on a CPU the temporaries stay in the second-level cache, a GPU wants far more.
+_CHUNK_SAMPLES = {"cpu": 1 << 17, "cuda": 1 << 23}
+
+
+@dataclass(frozen=True)
+class Render:
+    """A batch of portraits. `image` in [-1, 1]; `labels` are ids of CLASSES; `landmarks` (x, y) in pixels, pixel centres
+    at whole numbers: eyes (image left, then right), nose tip, mouth corners (left, right)."""
+
+    image: Float32[Tensor, "b 3 s s"]
+    labels: UInt8[Tensor, "b s s"]
+    landmarks: Float32[Tensor, "b 5 2"]
+    factors: Factors
+
+
+def render(factors: Factors, size: int, *, device: str | torch.device = "cpu", supersample: int = 2) -> Render:
+    """Renders one portrait for each row of `factors` (see `sample_factors`, `combine`, `edit`).
+
+    `size`: side in pixels (16 to 1024). `supersample`: samples per pixel and axis. Results lie on `device`, the factors
+    stay where they are. Raises ValueError when a factor is missing, misshapen or out of range.
+    """
+    if not 16 <= size <= 1024 or not 1 <= supersample <= 8:
+        raise ValueError(f"expected size in [16, 1024] and supersample in [1, 8], got {size} and {supersample}")
+    n = validate(factors)
+    device = torch.device(device)
+    on_cpu = {k: v.detach().to("cpu", torch.int64 if not v.is_floating_point() else torch.float32) for k, v in factors.items()}
+    per_chunk = max(1, _CHUNK_SAMPLES[device.type] // (size * supersample) ** 2)
+    parts = [
+        _render_chunk({k: v[i : i + per_chunk] for k, v in on_cpu.items()}, size, device, supersample)
+        for i in range(0, n, per_chunk)
+    ]
+    if not parts:
+        blank = torch.zeros(0, size, size, dtype=torch.uint8, device=device)
+        return Render(torch.zeros(0, 3, size, size, device=device), blank, torch.zeros(0, 5, 2, device=device), factors)
+    image, labels, marks = (torch.cat(p) for p in zip(*parts, strict=True))
+    return Render(image, labels, marks, factors)
+
+
+@torch.no_grad()
+def _render_chunk(f: Factors, size: int, device: torch.device, ss: int) -> tuple[Tensor, Tensor, Tensor]:
+    head, body = head_frame(f["yaw"], f["pitch"], f["roll"]), body_frame(f["yaw"], f["roll"])
+    per_image = {**measures(f), **light_measures(f)}
+    per_image = {k: v.to(device) for k, v in per_image.items()}
+    for name in ("identity_detail", "image_detail"):
+        per_image[name] = f[name].to(device)
+    to = lambda frame: type(frame)(frame.matrix.to(device), frame.pivot, frame.shift.to(device))  # noqa: E731
+    scene = Scene.build(per_image, to(head), to(body), size, ss, device)
+    colour, label = draw(scene)
+    b = len(f["yaw"])
+    image = _average([c.view(b, size, ss, size, ss) for c in colour], ss)
+    return image * 2.0 - 1.0, _vote(label.view(b, size, ss, size, ss), ss), _landmarks(scene, size)
+
+
+def _average(planes: list[Tensor], ss: int) -> Float[Tensor, "b 3 s s"]:
+    out = []
+    for plane in planes:
+        total = plane[:, :, 0, :, 0].clone()
+        for k in range(1, ss * ss):
+            total = total + plane[:, :, k // ss, :, k % ss]
+        out.append(total * (1.0 / (ss * ss)))
+    return torch.stack(out, 1)
+
+
+def _vote(label: Tensor, ss: int) -> UInt8[Tensor, "b s s"]:
+    """The most frequent class among a pixel's samples; among equals the one met first, row by row."""
+    if ss == 1:
+        return label[:, :, 0, :, 0].contiguous()
+    samples = [label[:, :, k // ss, :, k % ss] for k in range(ss * ss)]
+    best, votes = samples[0], torch.zeros_like(samples[0])
+    for i, a in enumerate(samples):
+        count = torch.zeros_like(votes)
+        for b in samples[i:]:
+            count += a == b
+        better = count > votes
+        best, votes = torch.where(better, a, best), torch.where(better, count, votes)
+    return best.contiguous()
+
+
+def _landmarks(scene: Scene, size: int) -> Float[Tensor, "b 5 2"]:
+    """Eye centres, nose tip and mouth corners on the head's surface, projected to pixels."""
+    m = scene.measures
+    zero = torch.zeros_like(m["eye_x"])
+    corner_y = m["mouth_y"] + 0.062 * m["smile"] * 0.55 - 0.003
+    xs = torch.stack([-m["eye_x"], m["eye_x"], zero, -m["mouth_w"], m["mouth_w"]], 1)
+    eye_y = m["eye_y"] + 0.10 * m["eye_h"]
+    ys = torch.stack([eye_y, eye_y, m["nose_tip_y"], corner_y, corner_y], 1)
+    s = Samples(m, torch.arange(xs.numel(), device=xs.device), 5)
+    x, y = xs.reshape(-1), ys.reshape(-1)
+    z = torch.full_like(x, 0.75)
+    for _ in range(24):
+        z = z - 0.8 * head_field(x, y, z, s)
+    cx, cy, _ = scene.head.to_camera(xs, ys, z.view_as(xs))
+    return torch.stack([(ZOOM * cx + 1.0) * (size * 0.5) - 0.5, (1.0 - ZOOM * cy) * (size * 0.5) - 0.5], -1)
+
+
