@@ -1,0 +1,48 @@
+"""What happens to an image before the encoder and after the generator, for every task (paper section 4).
+
+Two forms of the same steps. `eight_bit` is the published path: one 8-bit picture at a time through Pillow, equal to the
+published code bit for bit; it serves photos and official checkpoints. `batched` works on float tensors on any device and
+is what training uses. `labels` holds the label maps of either.
+"""
+
+from pspnb.transforms.batched import (
+    bicubic_kernel,
+    downsample,
+    hflip_where,
+    low_resolution,
+    mask_out,
+    pencil_sketch,
+    random_flips,
+    triangular_mask,
+)
+from pspnb.transforms.eight_bit import (
+    grey,
+    image_tensor,
+    label_tensor,
+    low_resolution_tensor,
+    resize_picture,
+    sketch_tensor,
+    to_uint8,
+)
+from pspnb.transforms.labels import CELEBA_COLOURS, colour_labels, one_hot
+
+__all__ = [
+    "CELEBA_COLOURS",
+    "bicubic_kernel",
+    "colour_labels",
+    "downsample",
+    "grey",
+    "hflip_where",
+    "image_tensor",
+    "label_tensor",
+    "low_resolution",
+    "low_resolution_tensor",
+    "mask_out",
+    "one_hot",
+    "pencil_sketch",
+    "random_flips",
+    "resize_picture",
+    "sketch_tensor",
+    "to_uint8",
+    "triangular_mask",
+]
