@@ -35,32 +35,35 @@ def load(name_or_file: str | Path, *, device: str = "cpu") -> PSP | nn.Module:
 
     Raises `pspnb.errors.LoadError` with one line that says what was expected.
     """
-    from pspnb import hub
-
-    if str(name_or_file) in hub.available():
-        return hub.load_shipped(str(name_or_file), device=device)
     from pspnb import checkpoints
 
-    return checkpoints.load_psp(name_or_file, device=device)
+    shipped = _shipped(name_or_file, device)
+    return shipped if shipped is not None else checkpoints.load_psp(name_or_file, device=device)
 
 
 def load_generator(name_or_file: str | Path, *, device: str = "cpu") -> Generator:
     """A generator: shipped, a rosinality `.pt` file, or an NVIDIA StyleGAN2-ADA `.pkl` file."""
-    from pspnb import hub
-
-    if str(name_or_file) in hub.available():
-        return hub.load_shipped(str(name_or_file), device=device)
     from pspnb import checkpoints
+    from pspnb.errors import LoadError
+    from pspnb.nn.stylegan2 import Generator
 
-    return checkpoints.load_generator(name_or_file, device=device)
+    shipped = _shipped(name_or_file, device)
+    if shipped is None:
+        return checkpoints.load_generator(name_or_file, device=device)
+    if not isinstance(shipped, Generator):
+        raise LoadError(f"expected a generator, but {name_or_file} is a {type(shipped).__name__}")
+    return shipped
 
 
 def load_identity(name_or_file: str | Path, *, device: str = "cpu") -> nn.Module:
     """A face-recognition network with unit-length embeddings: shipped, IR-SE50 or CurricularFace file."""
-    from pspnb import hub
-
-    if str(name_or_file) in hub.available():
-        return hub.load_shipped(str(name_or_file), device=device)
     from pspnb import checkpoints
 
-    return checkpoints.load_identity(name_or_file, device=device)
+    shipped = _shipped(name_or_file, device)
+    return shipped if shipped is not None else checkpoints.load_identity(name_or_file, device=device)
+
+
+def _shipped(name: str | Path, device: str) -> nn.Module | None:
+    from pspnb import hub
+
+    return hub.load_shipped(str(name), device=device) if str(name) in hub.available() else None

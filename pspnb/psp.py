@@ -4,6 +4,7 @@ Source: pSp, equation 1: pSp(x) = G(E(x) + mean latent). Chapter: "The architect
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +48,7 @@ class PSP(nn.Module):
     @property
     def input_size(self) -> int:
         """Side in pixels of the images the encoder reads."""
-        return self.encoder.input_size
+        return cast(int, self.encoder.input_size)
 
     def encode(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         """Images in [-1, 1] (label maps: one-hot) -> codes, mean latent included. Outside training NaN is refused."""
