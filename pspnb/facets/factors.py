@@ -120,7 +120,7 @@ TABLE: Final[tuple[Factor, ...]] = (
     _flat(_F, "yaw", -40.0, 40.0, "degrees", "face turned to the image's right (positive)"),
     _flat(_F, "pitch", -20.0, 20.0, "degrees", "face turned up (positive)"),
     _flat(_F, "roll", -8.0, 8.0, "degrees", "head tilted counter-clockwise (positive)"),
-    _flat(_F, "smile", -0.6, 1.0, "relative", "frown to broad smile"),
+    _flat(_F, "smile", -0.4, 1.0, "relative", "frown to broad smile"),
     _rare(_F, "mouth_open", 0.0, 1.0, 0.5, "closed to wide open"),
     _flat(_F, "eye_open", 0.0, 1.0, "relative", "nearly closed to wide open"),
     _bell(_F, "gaze_x", "eyes to the image's left (-1) or right (1)"),

@@ -82,18 +82,16 @@ class Scene:
 def _trace(scene: Scene, frame: str, geometry_field, bound, number: int, steps: int, tolerance: float, only: Tensor | None) -> None:
     """Marches a surface and keeps the hits that lie before what is there already."""
     o, d = scene.rays[frame]
-    inside, t = sphere_start(o, d, *bound)
+    inside, near, far = sphere_start(o, d, *bound)
     if only is not None:
         inside = inside & only[:, None]
-    s = scene.samples(inside & (t > scene.depth))
+    s = scene.samples(inside & (near > scene.depth))
     if not len(s.idx):
         return
     so, sd = scene.along(frame, s)
-    st, dist = march(geometry_field, s, so, sd, s.take(t), steps)
-    near = (dist < tolerance) & (st > s.take(scene.depth))
-    keep = near.nonzero().squeeze(1)
-    idx = s.idx.index_select(0, keep)
-    scene.depth.view(-1).index_copy_(0, idx, st.index_select(0, keep))
+    floor = torch.maximum(s.take(far), s.take(scene.depth))
+    idx, t = march(geometry_field, s, so, sd, s.take(near), floor, steps, tolerance)
+    scene.depth.view(-1).index_copy_(0, idx, t)
     scene.surface.view(-1).index_fill_(0, idx, number)
 
 
@@ -135,10 +133,10 @@ def _put(scene: Scene, canvas: Canvas, n: RGB, wrap: tuple[float, float, float],
 def draw(scene: Scene) -> tuple[list[Tensor], Tensor]:
     """All samples' colours (three (b, r * r) planes in [0, 1]) and classes (b, r * r)."""
     m = scene.measures
-    _trace(scene, "body", body.body_field, body.BOUND, BODY, 9, 0.02, None)
-    _trace(scene, "head", head.head_field, head.BOUND, HEAD, 9, 0.012, None)
-    _trace(scene, "head", hair.hair_field, hair.BOUND, HAIR, 11, 0.012, m["hair_top"] > 0)
-    _trace(scene, "head", accessories.hat_field, accessories.HAT_BOUND, HAT, 10, 0.012, m["hat"] > 0)
+    _trace(scene, "head", head.head_field, head.BOUND, HEAD, 10, 0.012, None)
+    _trace(scene, "head", accessories.hat_field, accessories.HAT_BOUND, HAT, 12, 0.012, m["hat"] > 0)
+    _trace(scene, "head", hair.hair_field, hair.bound(m), HAIR, 14, 0.05, m["hair_top"] > 0)
+    _trace(scene, "body", body.body_field, body.BOUND, BODY, 10, 0.02, None)
     _draw_wall(scene)
     strand = scene.carry(22.0)
     if hits := _hits(scene, "body", BODY):

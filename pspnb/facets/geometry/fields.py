@@ -13,42 +13,42 @@ Scalar = Tensor | float
 
 def sin_turns(x: Tensor) -> Tensor:
     """sin(2 pi x) for x in turns, by two parabolas; error below 0.0012."""
-    f = x - torch.floor(x) - 0.5
-    s = f * (8.0 - 16.0 * f.abs())
-    return -s * (0.775 + 0.225 * s.abs())
+    f = (x - torch.floor(x)).sub_(0.5)
+    s = f.abs().mul_(16.0).sub_(8.0).mul_(f)  # the sign of sin(2 pi (f + 0.5)) = -sin(2 pi f) is folded in
+    return s.abs().mul_(0.225).add_(0.775).mul_(s)
 
 
 def ramp(x: Tensor, low: Scalar, high: Scalar) -> Tensor:
     """0 below `low`, 1 above `high`, a smooth cubic between (`low` may exceed `high`: then it falls)."""
     if isinstance(low, float) and isinstance(high, float):
-        t = ((x - low) * (1.0 / (high - low))).clamp(0.0, 1.0)
+        t = (x - low).mul_(1.0 / (high - low)).clamp_(0.0, 1.0)
     else:
-        t = ((x - low) / (high - low)).clamp(0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+        t = ((x - low) / (high - low)).clamp_(0.0, 1.0)
+    return (t * -2.0).add_(3.0).mul_(t).mul_(t)
 
 
 def bump(q: Tensor) -> Tensor:
     """A bell of the squared radius q: 1 at 0, 0 with zero slope from q = 1."""
-    t = (1.0 - q).clamp(min=0.0)
-    return t * t
+    t = (1.0 - q).clamp_(min=0.0)
+    return t.mul_(t)
 
 
 def smin(a: Tensor, b: Tensor, k: float) -> Tensor:
     """Smooth minimum (union) that blends over a distance k."""
-    h = (k - (a - b).abs()).clamp(min=0.0)
-    return torch.minimum(a, b) - h * h * (0.25 / k)
+    h = (a - b).abs_().neg_().add_(k).clamp_(min=0.0)
+    return torch.minimum(a, b).sub_(h.mul_(h).mul_(0.25 / k))
 
 
 def smax(a: Tensor, b: Tensor, k: float) -> Tensor:
     """Smooth maximum (intersection) that blends over a distance k."""
-    h = (k - (a - b).abs()).clamp(min=0.0)
-    return torch.maximum(a, b) + h * h * (0.25 / k)
+    h = (a - b).abs_().neg_().add_(k).clamp_(min=0.0)
+    return torch.maximum(a, b).add_(h.mul_(h).mul_(0.25 / k))
 
 
 def ellipsoid(x: Tensor, y: Tensor, z: Tensor, inv: tuple[Scalar, Scalar, Scalar], scale: Scalar) -> Tensor:
     """Approximate distance to a centred ellipsoid with inverse radii `inv`; `scale` is its smallest radius or so."""
     a, b, c = x * inv[0], y * inv[1], z * inv[2]
-    return (torch.sqrt(a * a + b * b + c * c) - 1.0) * scale
+    return a.mul_(a).add_(b.mul_(b)).add_(c.mul_(c)).sqrt_().sub_(1.0).mul_(scale)
 
 
 def mix(a: Scalar, b: Scalar, w: Tensor) -> Tensor:

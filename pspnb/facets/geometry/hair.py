@@ -6,7 +6,18 @@ from torch import Tensor
 from pspnb.facets.geometry.fields import ellipsoid, ramp, sin_turns, smax, smin
 from pspnb.facets.geometry.pixels import Samples
 
-BOUND = ((0.0, 0.0, -0.05), (1 / 0.86, 1 / 1.16, 1 / 0.88))
+
+def bound(m: dict[str, Tensor]) -> tuple[tuple, tuple]:
+    """Centre and inverse radii, (b, 1) each, of an ellipsoid around each image's hair."""
+    hangs = (m["curtain"] > 0).float()
+    puff = 2.2 * m["curl"] + 0.02
+    top = torch.maximum(0.16 + m["head_h"] + m["hair_top"], 0.95 * (m["bun"] > 0).float()) + puff
+    low = torch.minimum(0.16 - m["head_h"] - m["hair_top"], m["curtain_end"] * hangs) - puff
+    rx = torch.maximum(m["head_w"] + m["hair_side"], (m["curtain"] + 0.6 * m["flare"]) * hangs) + puff
+    rz = 0.585 + m["hair_back"] + puff
+    grow = 1.02 + 0.16 * hangs
+    cy, ry = (top + low) * 0.5, (top - low) * 0.5 * grow
+    return (0.0, cy[:, None], -0.065), (1.0 / (rx * grow)[:, None], 1.0 / ry[:, None], 1.0 / (rz * grow)[:, None])
 
 
 def opening(x: Tensor, y: Tensor, s: Samples) -> Tensor:
@@ -27,27 +38,37 @@ def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     groove = 0.045 * s.parted * ramp((x - s.part - 0.10 * (z - 0.1) * s.part).abs(), 0.10, 0.0) * ramp(y, 0.30, 0.55)
     rx, ry, rz = s.head_w + s.hair_side, s.head_h + s.hair_top, 0.565 + s.hair_back
     d = ellipsoid(x, y - 0.16, z + 0.065, (1.0 / rx, 1.0 / ry, 1.0 / rz), 0.53) + groove
-    # hanging hair: an elliptic column that widens downwards and is cut off at curtain_end
-    drop = (0.15 - y).clamp(min=0.0)
-    tuck = ramp(y, s.curtain_end + 0.22, s.curtain_end) * 0.07
-    width = s.curtain + s.flare * drop * (1.0 - 0.55 * drop) - tuck
-    cx, cz = x / (width + 1e-3), (z + 0.13 + 0.10 * drop) * (1.0 / 0.50)
-    column = (torch.sqrt(cx * cx + cz * cz) - 1.0) * 0.5
-    column = smax(column, y - 0.25, 0.2)
-    d = torch.where(s.curtain > 0, smin(d, column, 0.16), d)
+    if bool((s.measures["curtain"] > 0).any()):
+        # hanging hair: an elliptic column that widens downwards and is cut off at curtain_end
+        drop = (0.15 - y).clamp(min=0.0)
+        tuck = ramp(y, s.curtain_end + 0.22, s.curtain_end) * 0.07
+        width = s.curtain + s.flare * drop * (1.0 - 0.55 * drop) - tuck
+        cx, cz = x / (width + 1e-3), (z + 0.13 + 0.10 * drop) * (1.0 / 0.50)
+        column = (torch.sqrt(cx * cx + cz * cz) - 1.0) * 0.5
+        column = smax(column, y - 0.25, 0.2)
+        d = torch.where(s.curtain > 0, smin(d, column, 0.16), d)
     # bottom edge, lower towards the nape
     edge = torch.where(s.curtain > 0, s.curtain_end + 0.03 * sin_turns(x * 2.3 + s.id5), s.hair_bottom + s.hair_slope * (z + 0.02))
     d = smax(d, edge - y, 0.05)
     carve = smax(opening(x, y, s), (0.0 - 0.10 * (s.hair_slope <= 0).float()) - z + 0.06, 0.06)
     d = smax(d, -carve, 0.06)
-    bun = ellipsoid(x, y - 0.76, z + 0.20, (5.6, 6.6, 5.6), 0.165) + (s.bun <= 0).float() * 9.0
-    d = torch.minimum(d, bun)
+    if bool((s.measures["bun"] > 0).any()):
+        bun = ellipsoid(x, y - 0.72, z + 0.22, (5.6, 6.6, 5.6), 0.165) + (s.bun <= 0).float() * 9.0
+        d = torch.minimum(d, bun)
+    if bool((s.measures["curl"] > 0).any()):
+        d = d - s.curl * _curls(x, y, z, s)
+    if not bool((s.measures["hatted"] > 0).any()):
+        return d
+    under = smax(d, y - hat_line(x, z, s) + 0.02, 0.02)
+    return torch.where(s.hatted > 0, under, d)
+
+
+def _curls(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
+    """Bumps of two sizes."""
     f = s.curl_freq
     wave = sin_turns(x * f + s.id0 + 0.3 * y) * sin_turns(y * f + s.id1) * sin_turns(z * f + s.id2 + 0.4 * x)
     fine = sin_turns(x * f * 2.3 + y + s.id2) * sin_turns(y * f * 2.1 + s.id0 - z) * sin_turns(z * f * 2.2 + s.id1)
-    d = d - s.curl * (wave + 0.5 * fine) * 1.4
-    under = smax(d, y - hat_line(x, z, s) + 0.02, 0.02)
-    return torch.where(s.hatted > 0, under, d)
+    return (wave + 0.5 * fine) * 1.4
 
 
 def hat_line(x: Tensor, z: Tensor, s: Samples) -> Tensor:

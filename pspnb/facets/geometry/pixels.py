@@ -33,14 +33,30 @@ class Samples:
         return Samples(self.measures, self.idx.index_select(0, rows), self.per_image), rows
 
 
-def march(field, s: Samples, o: tuple, d: tuple, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Sphere tracing from the viewer's side: origin o, direction d towards the viewer (three (n,) each), start t.
-    Returns the last t and the field there (near 0 on a hit)."""
-    dist = torch.zeros_like(t)
-    for _ in range(steps):
+def march(field, s: Samples, o: tuple, d: tuple, t: Tensor, floor: Tensor, steps: int, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Sphere tracing from the viewer's side: origins o, directions d towards the viewer (three (n,) each), starts t. Rays
+    stop at the surface, or are lost behind `floor`. Returns the hits' flat positions and their t.
+
+    Every second step the list shrinks to the rays under way; a ray's path never depends on the others."""
+    found_idx, found_t = [], []
+    for step in range(steps):
         dist = field(o[0] + d[0] * t, o[1] + d[1] * t, o[2] + d[2] * t, s)
         t = t - dist
-    return t, dist
+        last = step == steps - 1
+        if not last and step % 2 == 0:
+            continue
+        arrived = dist < tolerance if last else dist.abs() < 0.0008
+        keep = (arrived & (t > floor)).nonzero().squeeze(1)
+        found_idx.append(s.idx.index_select(0, keep))
+        found_t.append(t.index_select(0, keep))
+        if last:
+            break
+        s, rows = s.where(~arrived & (t > floor))
+        if not len(rows):
+            break
+        o, d = tuple(c.index_select(0, rows) for c in o), tuple(c.index_select(0, rows) for c in d)
+        t, floor = t.index_select(0, rows), floor.index_select(0, rows)
+    return torch.cat(found_idx), torch.cat(found_t)
 
 
 def gradient(field, s: Samples, p: tuple, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -52,11 +68,12 @@ def gradient(field, s: Samples, p: tuple, eps: float) -> tuple[Tensor, Tensor, T
     return g[0] * inv, g[1] * inv, g[2] * inv
 
 
-def sphere_start(o: tuple, d: tuple, centre: tuple, inv: tuple) -> tuple[Tensor, Tensor]:
-    """Where rays (b, r) enter a bounding ellipsoid: (hit mask, t of the near side)."""
+def sphere_start(o: tuple, d: tuple, centre: tuple, inv: tuple) -> tuple[Tensor, Tensor, Tensor]:
+    """Where rays (b, r) enter and leave a bounding ellipsoid: (hit mask, t of the near side, t of the far side)."""
     ax, ay, az = (o[0] - centre[0]) * inv[0], (o[1] - centre[1]) * inv[1], (o[2] - centre[2]) * inv[2]
     bx, by, bz = d[0] * inv[0], d[1] * inv[1], d[2] * inv[2]
     a = bx * bx + by * by + bz * bz
     b = ax * bx + ay * by + az * bz
     disc = b * b - a * (ax * ax + ay * ay + az * az - 1.0)
-    return disc > 0, (torch.sqrt(disc.clamp(min=0.0)) - b) / a
+    root = torch.sqrt(disc.clamp(min=0.0))
+    return disc > 0, (root - b) / a, (-b - root) / a

@@ -63,7 +63,7 @@ def _face(f: Factors) -> dict[str, Tensor]:
         "iris_size": 0.064 + 0.004 * f["eye_size"], "gaze_x": 0.050 * f["gaze_x"], "gaze_y": 0.030 * f["gaze_y"],
         "lash": 0.0065 + 0.007 * f["lashes"],
         "brow_y": 0.135 + 0.018 * f["brow_height"] + 0.025 * f["brow_raise"] + 0.012 * f["eye_open"],
-        "brow_t": 0.019 + 0.007 * f["brow_thickness"], "brow_a": 0.10 * f["brow_angle"] + 0.05,
+        "brow_t": 0.019 + 0.007 * f["brow_thickness"], "brow_a": 0.10 * f["brow_angle"] - 0.02,
         "mouth_y": mouth_y, "mouth_w": 0.185 + 0.018 * f["mouth_width"] + 0.028 * smile,
         "smile": smile, "mouth_open": f["mouth_open"], "lip": 0.040 + 0.011 * f["lip_fullness"],
         "age": f["age"], "freckles": f["freckles"],
