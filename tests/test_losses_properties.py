@@ -374,6 +374,10 @@ def test_errors_name_what_was_expected(lpips, identity):
             build_terms(weights)
     with pytest.raises(ValueError, match="expected images of 3 channels for IdentityLoss, got 19; a sketch"):
         total_loss(build_terms(LossWeights(id=0.1), identity=identity, log_improvement=True), inputs(channels=19))
+    with pytest.raises(ValueError, match="expected LossInputs with codes, because w_norm has a weight"):
+        total_loss(build_terms(LossWeights(w_norm=0.1)), inputs(codes=None))
+    with pytest.raises(ValueError, match="expected input_size=<pixels>, because Flatten has no input_size"):
+        IdentityLoss(nn.Flatten())
     with pytest.raises(NotImplementedError):
         SimilarityLoss(TinyNet())(noise(1, 3, 24, 24), noise(1, 3, 24, 24))
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,6 +25,8 @@ class LPIPSLoss(Frozen):
     from `seed` (for tests without a network: a metric, but not a perceptual one), or else torchvision's ImageNet
     weights, downloaded once into torch's cache.
     """
+
+    net: Any  # lpips.LPIPS, which is not typed
 
     def __init__(self, *, trunk_file: str | Path | None = None, random_trunk: bool = False, seed: int = 0) -> None:
         if random_trunk and trunk_file is not None:
@@ -68,10 +71,10 @@ class LPIPSLoss(Frozen):
         target_features: list[Float[Tensor, "b _c _h _w"]] | None = None,
     ) -> Float[Tensor, ""]:
         """Mean LPIPS over the batch, of images in [-1, 1] with `target`, or with features computed before."""
-        if (target is None) == (target_features is None):
-            raise ValueError("expected exactly one of target and target_features")
-        if target_features is None:
+        if target is not None and target_features is None:
             target_features = self._target_features(target)
+        elif target is not None or target_features is None:
+            raise ValueError("expected exactly one of target and target_features")
         return self.distance(self.features(output), target_features).mean()
 
     @torch.no_grad()

@@ -72,17 +72,22 @@ class SimilarityLoss(Frozen):
         `source` costs one more pass and changes no gradient: it is for logging only. Passing the target itself as the
         source (inversion) costs nothing.
         """
-        if (target is None) == (target_features is None):
-            raise ValueError("expected exactly one of target and target_features")
         out = self.embed(output)
         with torch.no_grad():
-            goal = self.embed(target) if target_features is None else target_features.detach()
+            goal = self._goal(target, target_features)
             to_target = (out * goal).sum(1)
             to_source = views = None
             if source is not None:
                 origin = goal if source is target else self.embed(source)
                 to_source, views = (out * origin).sum(1), (goal * origin).sum(1)
         return Similarity(loss=(1 - (out * goal).sum(1)).mean(), to_target=to_target, to_source=to_source, views=views)
+
+    def _goal(self, target: Tensor | None, features: Tensor | None) -> Tensor:
+        if target is not None and features is None:
+            return self.embed(target)
+        if features is not None and target is None:
+            return features.detach()
+        raise ValueError("expected exactly one of target and target_features")
 
 
 class IdentityLoss(SimilarityLoss):
@@ -94,7 +99,10 @@ class IdentityLoss(SimilarityLoss):
 
     def __init__(self, net: nn.Module, *, input_size: int | None = None, box: CropBox | None = FACE_BOX) -> None:
         super().__init__(net)
-        self.input_size = int(net.input_size) if input_size is None else input_size
+        size = getattr(net, "input_size", None) if input_size is None else input_size
+        if not isinstance(size, int):
+            raise ValueError(f"expected input_size=<pixels>, because {type(net).__name__} has no input_size of its own")
+        self.input_size = size
         self.box = box
 
     def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 _h _w"]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from pspnb.losses.basic import FACE_BOX, CropBox, inner_face, l2, w_norm
-from pspnb.losses.perceptual import LPIPSLoss
 from pspnb.losses.similarity import SimilarityLoss
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,9 @@ class LossInputs:
     source: Float[Tensor, "b c h2 w2"] | None = None
 
 
+TermFunction = Callable[[LossInputs], Tensor | tuple[Tensor, dict[str, Tensor]]]
+
+
 @dataclass(frozen=True)
 class LossTerm:
     """One addend: `weight` x `fn(inputs)`, logged as `loss_{name}`.
@@ -31,7 +36,7 @@ class LossTerm:
 
     name: str
     weight: float
-    fn: Callable[[LossInputs], Tensor | tuple[Tensor, dict[str, Tensor]]]
+    fn: TermFunction
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < float("inf"):
@@ -64,7 +69,7 @@ class LossWeights:
 def build_terms(
     weights: LossWeights,
     *,
-    lpips: LPIPSLoss | Callable[[Tensor, Tensor], Tensor] | None = None,
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
     identity: SimilarityLoss | None = None,
     moco: SimilarityLoss | None = None,
     latent_avg: Float[Tensor, "n d"] | Float[Tensor, " d"] | None = None,
@@ -73,29 +78,37 @@ def build_terms(
 ) -> list[LossTerm]:
     """The terms of a task in the published order, those with weight 0 left out.
 
-    `lpips` is any perceptual distance of two image batches. `latent_avg` is the encoder's starting point, `None` if it
+    `lpips` is `LPIPSLoss` or any other distance of two image batches. `latent_avg` is the encoder's starting point, `None` if it
     starts from zero. `log_improvement` logs `id_improve`, at the cost of one more identity pass per step unless the
     source is the target. ValueError if a loss has a weight but no network.
     """
-    for name, net, wanted in (
-        ("lpips", lpips, weights.lpips or weights.lpips_crop),
-        ("identity", identity, weights.id),
-        ("moco", moco, weights.moco),
-    ):
-        if wanted and net is None:
-            raise ValueError(f"expected {name}=<a loss> because its weight is {wanted}, got None")
+    functions: dict[str, TermFunction] = {}
+    if weights.id:
+        face_net = _needed("identity", identity, weights.id)
+        functions["id"] = lambda s: _similarity(face_net, s, "id", log_improvement)
+    functions["l2"] = lambda s: l2(s.output, s.target)
+    if weights.lpips or weights.lpips_crop:
+        perceptual = _needed("lpips", lpips, weights.lpips or weights.lpips_crop)
+        functions["lpips"] = lambda s: perceptual(s.output, s.target)
+        functions["lpips_crop"] = lambda s: perceptual(inner_face(s.output, face), inner_face(s.target, face))
+    functions["l2_crop"] = lambda s: l2(inner_face(s.output, face), inner_face(s.target, face))
+    functions["w_norm"] = lambda s: _code_norm(s, latent_avg)
+    if weights.moco:
+        moco_net = _needed("moco", moco, weights.moco)
+        functions["moco"] = lambda s: _similarity(moco_net, s, "moco", log_improvement)
+    return [LossTerm(name, getattr(weights, name), fn) for name, fn in functions.items() if getattr(weights, name)]
 
-    functions = {
-        "id": lambda s: _similarity(identity, s, "id", log_improvement),
-        "l2": lambda s: l2(s.output, s.target),
-        "lpips": lambda s: lpips(s.output, s.target),
-        "lpips_crop": lambda s: lpips(inner_face(s.output, face), inner_face(s.target, face)),
-        "l2_crop": lambda s: l2(inner_face(s.output, face), inner_face(s.target, face)),
-        "w_norm": lambda s: w_norm(s.codes, latent_avg),
-        "moco": lambda s: _similarity(moco, s, "moco", log_improvement),
-    }
-    weighted = [(name, getattr(weights, name), fn) for name, fn in functions.items()]
-    return [LossTerm(name, weight, fn) for name, weight, fn in weighted if weight]
+
+def _needed(name: str, net: T | None, weight: float) -> T:
+    if net is None:
+        raise ValueError(f"expected {name}=<a loss> because its weight is {weight}, got None")
+    return net
+
+
+def _code_norm(s: LossInputs, latent_avg: Tensor | None) -> Tensor:
+    if s.codes is None:
+        raise ValueError("expected LossInputs with codes, because w_norm has a weight")
+    return w_norm(s.codes, latent_avg)
 
 
 def _similarity(loss: SimilarityLoss, s: LossInputs, name: str, improvement: bool) -> tuple[Tensor, dict[str, Tensor]]:
@@ -108,7 +121,8 @@ def total_loss(terms: Sequence[LossTerm], inputs: LossInputs) -> tuple[Float[Ten
 
     No value is read back: the caller decides when to wait for the device. ValueError if no term has a weight.
     """
-    total, log = None, {}
+    total: Tensor | None = None
+    log: dict[str, Tensor] = {}
     for term in terms:
         if not term.weight:
             continue

@@ -83,8 +83,11 @@ class Ranger(Optimizer):
         for group in self.param_groups:
             by_step: dict[int, list[Tensor]] = {}
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    by_step.setdefault(self._count(parameter), []).append(parameter)
+                if parameter.grad is None:
+                    continue
+                if parameter.grad.is_sparse:
+                    raise RuntimeError("expected dense gradients, got a sparse one; Ranger has no sparse form")
+                by_step.setdefault(self._count(parameter), []).append(parameter)
             for t, parameters in by_step.items():
                 for chunk in _chunks(parameters):
                     self._update(chunk, t, group)
@@ -92,8 +95,6 @@ class Ranger(Optimizer):
 
     def _count(self, parameter: Tensor) -> int:
         """The number of this step for this parameter, from 1; makes its state at the first."""
-        if parameter.grad.is_sparse:
-            raise RuntimeError("expected dense gradients, got a sparse one; Ranger has no sparse form")
         state = self.state[parameter]
         if not state:
             state["step"] = 0
@@ -109,7 +110,7 @@ class Ranger(Optimizer):
         mean, square, slow = (
             [self.state[p][name] for p in parameters] for name in ("exp_avg", "exp_avg_sq", "slow_buffer")
         )
-        gradients = [p.grad for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         if group["use_gc"]:
             gradients = _centralise(gradients, min_axes=4 if group["gc_conv_only"] else 2)
 
