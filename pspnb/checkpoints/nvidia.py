@@ -59,10 +59,10 @@ class _Lazy:
 
     def load(self) -> Tensor:
         storage = torch.load(io.BytesIO(self.storage.data), map_location="cpu", weights_only=True)
-        if math.prod(self.size) > len(storage):
+        values = torch.empty(0, dtype=storage.dtype).set_(storage)
+        if math.prod(self.size) > values.numel():
             raise _Refused("a tensor larger than its storage")
-        base = torch.empty(0, dtype=storage.dtype).set_(storage.untyped(), 0, (len(storage),), (1,))
-        return base.as_strided(self.size, self.stride, self.offset).clone()
+        return values.as_strided(self.size, self.stride, self.offset).clone()
 
 
 class _Module(dict):
@@ -134,6 +134,7 @@ _ALLOWED = {
     ("dnnlib", "EasyDict"): _Plain,
     ("collections", "OrderedDict"): OrderedDict,
     ("builtins", "set"): set,
+    ("__builtin__", "set"): set,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch.storage", "_load_from_bytes"): _storage,
