@@ -96,22 +96,26 @@ class Task:
         images: Float[Tensor, "b 3 h w"],
         *,
         generator: torch.Generator,
-        given: Float[Tensor, "b 1 h w"] | Integer[Tensor, "b h w"] | None = None,
+        given: Float[Tensor, "b c h w"] | Integer[Tensor, "b h w"] | None = None,
         train: bool = True,
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 3 h w"]]:
         """Source and target of a step, from images in [-1, 1].
 
-        `given` is what cannot be computed from the image: label maps for segmentation (required), and sketches in
-        [0, 1] where better ones than the pencil filter's are at hand. `generator` draws the flips and factors;
-        without `train` there are no flips (the published validation flips frontalization's source, which makes its
-        score depend on chance), and the factors take turns.
+        `given` is what cannot be computed from the image: label maps for segmentation (required), sketches in [0, 1]
+        where better ones than the pencil filter's are at hand, or source images in [-1, 1] of a task between two sets
+        of pictures (toonify with pairs). `generator` draws the flips and factors; without `train` there are no flips
+        (the published validation flips frontalization's source, which makes its score depend on chance), and the
+        factors take turns.
         """
-        source, target = images, images
+        pictures = given if given is not None and self.source not in ("labels", "sketch") else images
+        source, target = pictures, images
         if train and self.flip != "none":
-            target = transforms.hflip_where(images, transforms.random_flips(len(images), generator=generator))
-            source = target
+            coins = transforms.random_flips(len(images), generator=generator)
+            target = transforms.hflip_where(images, coins)
             if self.flip == "apart":
-                source = transforms.hflip_where(images, transforms.random_flips(len(images), generator=generator))
+                coins = transforms.random_flips(len(images), generator=generator)
+            together = pictures is images and self.flip == "together"
+            source = target if together else transforms.hflip_where(pictures, coins)
         if self.source == "labels":
             if given is None:
                 raise ValueError(f"expected label maps for {self.name}, got None")

@@ -90,6 +90,19 @@ def test_frontalization_flips_apart():
     assert all(torch.equal(x, images) for x in TASKS["frontalization"].pair(images, generator=draw(), train=False))
 
 
+def test_pairs_of_two_sets_of_pictures_are_mirrored_alike():
+    sources, targets = batch(64, size=8, seed=1), batch(64, size=8)
+    source, target = TASKS["toonify"].pair(targets, generator=draw(), given=sources)
+    flipped = [torch.equal(t, i.flip(-1)) for t, i in zip(target, targets, strict=True)]
+    assert 16 < sum(flipped) < 48
+    for s, original, flip in zip(source, sources, flipped, strict=True):
+        assert torch.equal(s, original.flip(-1) if flip else original)
+    assert TASKS["toonify"].pair(targets, generator=draw(), given=sources, train=False)[0] is sources
+    shrunk, _ = TASKS["super_resolution"].pair(batch(6), generator=draw(), given=batch(6, seed=1), train=False)
+    expected, _ = TASKS["super_resolution"].pair(batch(6, seed=1), generator=draw(), train=False)
+    assert torch.equal(shrunk, expected)
+
+
 def test_label_pairs():
     labels = torch.randint(0, 11, (6, 64, 64), generator=draw())
     for name, n in (("segmentation", 19), ("segmentation_helen", 11)):

@@ -1,4 +1,7 @@
-"""The same steps on batches of float tensors, on any device, differentiable: what training uses (paper section 4)."""
+"""The same steps on batches of float tensors, on any device, differentiable: what training uses (paper section 4).
+
+Small tensors go to the device with `non_blocking=True`, so that no step of training waits for it.
+"""
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,7 +16,7 @@ def random_flips(n: int, *, generator: torch.Generator, p: float = 0.5) -> Bool[
 
 def hflip_where(images: Float[Tensor, "b c h w"], flips: Bool[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
     """The batch with the chosen images mirrored left to right."""
-    return torch.where(flips.to(images.device)[:, None, None, None], images.flip(-1), images)
+    return torch.where(flips.to(images.device, non_blocking=True)[:, None, None, None], images.flip(-1), images)
 
 
 def bicubic_kernel(factor: int) -> Float[Tensor, " taps"]:
@@ -43,7 +46,7 @@ def downsample(images: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "
             f"got {height} x {width}"
         )
     channels = images.shape[1]
-    taps = bicubic_kernel(factor).to(images)
+    taps = bicubic_kernel(factor).to(images, non_blocking=True)
     for axis in (2, 3):
         shape, stride, pads = [1, 1, 1, 1], [1, 1], [0, 0, 0, 0]
         shape[axis], stride[axis - 2] = len(taps), factor
@@ -63,7 +66,8 @@ def low_resolution(images: Float[Tensor, "b c h w"], factors: list[int]) -> Floa
         raise ValueError(f"expected one factor for each of {len(images)} images, got {len(factors)}")
     out = torch.empty_like(images)
     for factor in sorted(set(factors)):
-        chosen = [i for i, f in enumerate(factors) if f == factor]
+        rows = torch.tensor([i for i, f in enumerate(factors) if f == factor])
+        chosen = rows.to(images.device, non_blocking=True)
         small = downsample((images[chosen] + 1) / 2, factor).clamp(0, 1)
         out[chosen] = F.interpolate(small, size=images.shape[-2:], mode="bilinear", align_corners=False) * 2 - 1
     return out
@@ -76,9 +80,9 @@ def pencil_sketch(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
     joins the two directions of an 8-bit Sobel by a bitwise OR, this takes their maximum. The sketch simplification that
     follows in the paper is a pretrained network, and not part of this function.
     """
-    luma = torch.tensor([0.299, 0.587, 0.114]).to(images).reshape(1, 3, 1, 1)
-    smooth = torch.tensor([1.0, 2.0, 1.0]).to(images)
-    slope = torch.tensor([-1.0, 0.0, 1.0]).to(images)
+    luma = torch.tensor([0.299, 0.587, 0.114]).to(images, non_blocking=True).reshape(1, 3, 1, 1)
+    smooth = torch.tensor([1.0, 2.0, 1.0]).to(images, non_blocking=True)
+    slope = torch.tensor([-1.0, 0.0, 1.0]).to(images, non_blocking=True)
     gaussian = torch.outer(smooth, smooth) / 16
     sobel = torch.stack([torch.outer(smooth, slope), torch.outer(slope, smooth)])[:, None]
 
@@ -101,4 +105,4 @@ def triangular_mask(size: int) -> Bool[Tensor, "s s"]:
 
 def mask_out(images: Float[Tensor, "b c h w"], mask: Bool[Tensor, "h w"]) -> Float[Tensor, "b c h w"]:
     """Images with the masked pixels at 0, the middle of [-1, 1]."""
-    return images.masked_fill(mask.to(images.device), 0.0)
+    return images.masked_fill(mask.to(images.device, non_blocking=True), 0.0)
