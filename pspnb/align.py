@@ -18,7 +18,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
-from pspnb.errors import AlignError
+from pspnb.errors import AlignError, ImageError
+from pspnb.folders import Report, failed, plan_jobs
+from pspnb.images import read_image, write_image
 
 Landmarks = Float[np.ndarray, "p 2"] | Int[np.ndarray, "p 2"]
 
@@ -141,8 +143,6 @@ def align(image: Image.Image, landmarks: Landmarks, *, size: int = 256) -> Image
 
 def align_file(path: str | os.PathLike, *, detector: FaceDetector, size: int = 256) -> Image.Image:
     """Read a photograph, find its largest face and align it. Raises ImageError or AlignError, naming the file."""
-    from pspnb.images import read_image
-
     image = read_image(path)
     try:
         return align(image, detector.largest(image).landmarks, size=size)
@@ -232,3 +232,36 @@ def _pad(image: Image.Image, pad: tuple[int, int, int, int], qsize: float) -> Im
     pixels += (blurred - pixels) * np.clip(3 * mask + 1, 0, 1)
     pixels += (np.median(pixels, axis=(0, 1)) - pixels) * np.clip(mask, 0, 1)
     return Image.fromarray(np.uint8(np.clip(np.rint(pixels), 0, 255)))
+
+
+def align_folder(
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    size: int = 256,
+    detector: str | os.PathLike | None = None,
+    image_format: str = "png",
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Report:
+    """Align an image or every image below a folder into `output`; what fails is listed and the rest goes on.
+
+    Raises the error itself when there is only one input. `detector`: see `FaceDetector`.
+    """
+    from tqdm import tqdm
+
+    if size < 16:
+        raise AlignError(f"expected a size of at least 16 px, got {size}")
+    jobs = plan_jobs(source, output, endings=[f".{image_format}"])
+    todo = [job for job in jobs if overwrite or not job.done]
+    report = Report(kept=len(jobs) - len(todo))
+    net = FaceDetector(detector) if todo else None
+    for job in tqdm(todo, unit="image", disable=None if progress else True):
+        try:
+            image = align_file(job.source, detector=net, size=size)
+        except (ImageError, AlignError) as error:
+            failed(report, error, only=len(jobs) == 1)
+            continue
+        write_image(image, job.outputs[0])
+        report.written += 1
+    return report

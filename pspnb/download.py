@@ -51,7 +51,7 @@ def fetch(url: str, *, sha256: str, name: str, progress: bool = False) -> Path:
     except DownloadError:
         raise
     except requests.RequestException as error:
-        raise DownloadError(f"{url}: cannot download ({type(error).__name__}); is there a connection?") from error
+        raise DownloadError(f"{url}: no download ({type(error).__name__}); expected a connection to the internet") from error
     except ValueError as error:  # pooch found another checksum, and has thrown the file away
         raise DownloadError(
             f"{url}: another file arrived than expected (sha256 differs); it was thrown away"

@@ -62,24 +62,13 @@ def read_labels(path: str | os.PathLike, *, n_classes: int, max_pixels: int = MA
     return labels
 
 
-def to_tensor(image: Image.Image) -> Float[Tensor, "c h w"]:
-    """8-bit RGB or grey image -> float32 in [-1, 1]; black is -1, white is 1."""
-    pixels = np.array(image, dtype=np.uint8)
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    return torch.from_numpy(pixels).permute(2, 0, 1).float().div_(127.5).sub_(1)
+def to_image(picture: Float[Tensor, "3 h w"]) -> Image.Image:
+    """Picture nominally in [-1, 1] -> 8-bit RGB, clipped and rounded. Raises ImageError on NaN or infinity."""
+    from pspnb.transforms import to_uint8
 
-
-def to_image(picture: Float[Tensor, "c h w"]) -> Image.Image:
-    """Float picture, nominally in [-1, 1], 1 or 3 channels -> 8-bit image; values outside are clipped.
-
-    Rounds to the nearest level, so that `to_image(to_tensor(image))` is the image itself; the published script
-    truncates, which is half a level darker on average. Raises ImageError on NaN or infinity.
-    """
     if not torch.isfinite(picture).all():
-        raise ImageError("the picture holds NaN or infinite values; expected numbers, nominally in [-1, 1]")
-    pixels = picture.detach().float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
+        raise ImageError("the result holds NaN or infinite values; expected numbers, nominally in [-1, 1]")
+    return Image.fromarray(to_uint8(picture))
 
 
 def write_image(image: Image.Image, path: str | os.PathLike) -> None:

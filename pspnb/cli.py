@@ -1,0 +1,239 @@
+"""The command line. It imports nothing heavy until a command really runs, so that `--help` answers at once.
+
+A user's mistake is one line on stderr and exit code 2; some inputs of many failing is exit code 1; Ctrl-C is 130.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, arg, subcommand
+
+from pspnb.errors import PspnbError
+
+
+@dataclass(frozen=True)
+class Translate:
+    """Run a pSp model on an image or a folder of images."""
+
+    model: str
+    """Shipped model (see `pspnb models`) or official checkpoint file."""
+    input: Path
+    """Image, folder of images (sub-folders included), or a .safetensors file of codes to draw."""
+    output: Path
+    """Folder for the results; sub-folders are mirrored."""
+    codes: Annotated[Path | None, arg(metavar="PATH")] = None
+    """Also write the codes of every input to this .safetensors file."""
+    n_samples: int = 0
+    """Write this many variants of each input, with the styles --layers redrawn, instead of one output."""
+    layers: Annotated[str | None, arg(metavar="TEXT")] = None
+    """Styles to redraw, counted from 0, such as 8-17 or 4,6,8-10; default: those of the task."""
+    alpha: Annotated[float | None, arg(metavar="X")] = None
+    """Blend the redrawn styles with those of the input: 0 keeps the input, 1 replaces; default: that of the task."""
+    seed: int = 0
+    """Of the redrawn styles."""
+    task: Annotated[str | None, arg(metavar="TEXT")] = None
+    """How to prepare inputs, where the model does not tell: inversion, sketch, segmentation, super_resolution, ..."""
+    factor: Annotated[int | None, arg(metavar="N")] = None
+    """Super-resolution: shrink each input by this factor first."""
+    device: str = "auto"
+    """auto (a CUDA GPU if there is one), cpu, cuda, cuda:1, ..."""
+    batch_size: Annotated[int | None, arg(metavar="N")] = None
+    """Images at a time; default: 8, or 1 for large pictures on the CPU."""
+    format: Literal["png", "jpg", "webp"] = "png"
+    """Of the results."""
+    overwrite: bool = False
+    """Replace results that exist already; without it they are kept and not computed again."""
+
+    def run(self) -> int:
+        import pspnb
+        from pspnb.psp import PSP
+        from pspnb.translate import parse_layers, pick_device, task_of, translate
+
+        psp = pspnb.load(self.model, device=pick_device(self.device))
+        if not isinstance(psp, PSP):
+            raise PspnbError(f"{self.model} is a {type(psp).__name__}; expected a model that translates images")
+        report = translate(
+            psp,
+            self.input,
+            self.output,
+            task=task_of(psp, model_name=self.model, task=self.task),
+            codes=self.codes,
+            n_samples=self.n_samples,
+            layers=None if self.layers is None else parse_layers(self.layers, psp.n_styles),
+            alpha=self.alpha,
+            seed=self.seed,
+            factor=self.factor,
+            batch_size=self.batch_size,
+            image_format=self.format,
+            overwrite=self.overwrite,
+        )
+        return _finish(report)
+
+
+@dataclass(frozen=True)
+class Align:
+    """Find the face in photographs and cut it out, upright and centred, as the FFHQ data set does."""
+
+    images: Positional[Path]
+    """Image or folder of images (sub-folders included)."""
+    output: Path
+    """Folder for the results; sub-folders are mirrored."""
+    size: int = 256
+    """Side of the results in pixels."""
+    detector: Annotated[Path | None, arg(metavar="PATH")] = None
+    """File of the YuNet face detector; default: $PSPNB_YUNET, else a verified copy, downloaded once (0.3 MB)."""
+    format: Literal["png", "jpg", "webp"] = "png"
+    """Of the results."""
+    overwrite: bool = False
+    """Replace results that exist already."""
+
+    def run(self) -> int:
+        from pspnb.align import align_folder
+
+        return _finish(
+            align_folder(
+                self.images,
+                self.output,
+                size=self.size,
+                detector=self.detector,
+                image_format=self.format,
+                overwrite=self.overwrite,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Models:
+    """List what is shipped, with its card, and where the official files are published."""
+
+    name: Positional[str] | None = None
+    """Show the whole card of this model."""
+
+    def run(self) -> int:
+        import json
+
+        from pspnb import hub
+
+        if self.name is not None:
+            print(json.dumps(hub.card(self.name), indent=2, ensure_ascii=False))
+            return 0
+        print("shipped models:" if hub.available() else "no models are shipped with this installation")
+        for name in hub.available():
+            print(name, *_card_lines(name), sep="\n    ")
+        print("\nofficial files, to be downloaded by you (their licences are their authors'):")
+        for name, file in hub.OFFICIAL.items():
+            print(name, file.what, file.url, f"licence: {file.licence}", sep="\n    ")
+        return 0
+
+
+@dataclass(frozen=True)
+class Facets:
+    """Render procedural portraits, with label maps and factors, to a folder."""
+
+    output: Path
+    """A new or empty folder."""
+    n: int = 64
+    """Number of images."""
+    size: int = 128
+    """Side of the images in pixels."""
+    seed: int = 0
+    """Of the people and poses."""
+    split: Literal["train", "validation", "test"] | None = None
+    """Take the images of this split of the data set instead of those of --seed."""
+    overwrite: bool = False
+    """Replace the folder if it exists."""
+
+    def run(self) -> int:
+        from pspnb.facets import export
+
+        folder = export(
+            self.output, n=self.n, size=self.size, seed=self.seed, split=self.split, overwrite=self.overwrite
+        )
+        print(f"{self.n} images -> {folder}")
+        return 0
+
+
+Command = (
+    Annotated[Translate, subcommand("translate")]
+    | Annotated[Align, subcommand("align")]
+    | Annotated[Models, subcommand("models")]
+    | Annotated[Facets, subcommand("facets")]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        return _parse(sys.argv[1:] if arguments is None else arguments).run()
+    except KeyboardInterrupt:
+        print("pspnb: interrupted; what was written is whole", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has left
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 0
+    except (ValueError, MemoryError) as error:
+        if os.environ.get("PSPNB_DEBUG"):
+            raise
+        print(f"pspnb: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _parse(arguments: list[str]) -> Translate | Align | Models | Facets:
+    """Parse, with tyro's boxed page of advice reduced to the line that says what was wrong."""
+    caught = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(caught):
+            return tyro.cli(
+                Command,
+                prog="pspnb",
+                description="StyleGAN encoders for image-to-image translation: pSp, exact and explained.",
+                args=arguments,
+                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise PspnbError(_advice(caught.getvalue())) from end
+
+
+def _advice(box: str) -> str:
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    body: list[str] = []
+    for line in lines[1:]:
+        if not line.strip("─"):
+            break
+        body.append(" ".join(line.split()))
+    return f"{' '.join(body)} (see pspnb --help)"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _finish(report) -> int:
+    """The summary on stdout, a line for every failure on stderr."""
+    print(report)
+    for failure in report.failures:
+        print(f"pspnb: {failure}", file=sys.stderr)
+    return 1 if report.failures else 0
+
+
+def _card_lines(name: str) -> list[str]:
+    from pspnb import hub
+
+    card = hub.card(name)
+    metrics = ", ".join(f"{key} {value}" for key, value in card.get("metrics", {}).items())
+    shown = (card.get("title"), metrics, f"licence: {card['licence']}" if "licence" in card else None)
+    return [str(line) for line in shown if line]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
