@@ -1,0 +1,292 @@
+"""Training a StyleGAN2 generator: `train_generator`, its configuration and its one loop.
+
+Sources: StyleGAN2 (Karras et al. 2020, appendix B), style mixing (StyleGAN, section 3.1), R1, ADA; what differs from them is in
+`GanConfig`. Every random number of step k is a function of (seed, k), so a run that is killed and resumed ends, on CPU, in the same
+weights to the bit. Chapter: "StyleGAN2 from the inside". `pspnb train generator --scale facets64 --out runs/generator`.
+"""
+
+import contextlib
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from pspnb.errors import PspnbError
+from pspnb.nn.discriminator import Discriminator
+from pspnb.nn.instruments import PerceptualNet
+from pspnb.nn.stylegan2 import Generator
+from pspnb.training import gan_losses as losses
+from pspnb.training.augment import AdaptiveStrength, augment
+from pspnb.training.checkpoint import random_states, restore_random_states
+from pspnb.training.critic import OnePassDiscriminator
+from pspnb.training.feature_judge import FeatureJudge
+from pspnb.training.loop import check_finite
+from pspnb.training.order import batch_indices, step_generator
+
+ImageSource = Callable[[Int[Tensor, "b"]], UInt8[Tensor, "b 3 s s"]]
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """Everything that decides the weights of a run. Defaults: 64 px on one CPU core, about 70 images per second."""
+
+    size: int = 64
+    style_dim: int = 128
+    n_mlp: int = 4
+    channels: tuple[tuple[int, int], ...] = ((4, 192), (8, 192), (16, 128), (32, 64), (64, 32))
+    d_channels: tuple[tuple[int, int], ...] = ((4, 128), (8, 128), (16, 128), (32, 64), (64, 32))
+    noise: bool = False  # at 64 px the network draws eyes and hair out of the noise if it gets any
+    steps: int = 20_000
+    batch: int = 16
+    lr: float = 2e-3
+    lr_final: float = 0.1  # fraction of lr at the last step
+    decay_from: float = 0.75  # fraction of the steps after which lr falls along a half cosine
+    r1_gamma: float = 1.0
+    r1_every: int = 16
+    mixing: float = 0.9  # share of images made from two styles
+    path_length_weight: float = 0.0
+    path_length_every: int = 4
+    ada_target: float | None = None
+    judge_weight: float = 0.0  # of the second discriminator, which looks through a frozen instrument
+    judge_lr: float = 1e-3
+    one_pass: bool = True  # one forward and backward of D for both networks (gan_losses.TurnGradient)
+    ema_images: int = 10_000  # half-life of the average
+    ema_warm_up: float = 0.05  # ... but never more than this share of the images seen
+    seed: int = 0
+    bf16: bool = True
+    compile: bool = False
+    sample_every: int = 500
+    checkpoint_every: int = 500
+    log_every: int = 50
+
+
+class GanTrainer:
+    """Generator, its average, discriminator, two optimisers and the step that moves them."""
+
+    def __init__(
+        self,
+        config: GanConfig,
+        images: ImageSource,
+        n_images: int,
+        *,
+        trunk: PerceptualNet | None = None,
+        device: str | torch.device = "cpu",
+    ):
+        if (config.judge_weight > 0) != (trunk is not None) or (trunk is not None and not config.one_pass):
+            raise ValueError("expected a trunk exactly when judge_weight > 0, and then one_pass=True")
+        self.config, self.images, self.n_images = config, images, n_images
+        self.device = torch.device(device)
+        with torch.random.fork_rng(devices=[]):  # the layers draw their start from the global generator
+            torch.manual_seed(config.seed)
+            kinds = {"style_dim": config.style_dim, "n_mlp": config.n_mlp, "channels": dict(config.channels)}
+            self.generator = Generator(config.size, noise=config.noise, **kinds).to(self.device)
+            d_class = OnePassDiscriminator if config.one_pass else Discriminator
+            self.discriminator = d_class(config.size, channels=dict(config.d_channels)).to(self.device)
+            self.judge = FeatureJudge(trunk, size=config.size).to(self.device) if trunk is not None else None
+        self.average = deepcopy(self.generator).requires_grad_(False).eval()
+        self.g_optimizer = self._adam(self.generator, config.path_length_every if config.path_length_weight else 0)
+        self.d_optimizer = self._adam(self.discriminator, config.r1_every)
+        heads = self.judge.heads.parameters() if self.judge is not None else []
+        self.j_optimizer = torch.optim.Adam(heads, lr=config.judge_lr, betas=(0.0, 0.99)) if self.judge is not None else None
+        self.ada = AdaptiveStrength(target=config.ada_target or 0.6)
+        self.mean_path_length = torch.zeros((), device=self.device)
+        self.step = 0
+        self._synthesize, self._judge = self.generator.synthesize, self.discriminator.forward
+        if config.compile:
+            self._synthesize, self._judge = torch.compile(self._synthesize), torch.compile(self._judge)
+
+    def _adam(self, network: nn.Module, lazy_every: int) -> torch.optim.Adam:
+        """Adam with the correction for lazy regularisation (StyleGAN2, appendix B): lr c, betas^c, c = k / (k + 1)."""
+        c = lazy_every / (lazy_every + 1) if lazy_every else 1.0
+        return torch.optim.Adam(network.parameters(), lr=self.config.lr * c, betas=(0.0, 0.99**c), eps=1e-8)
+
+    # ---- one step --------------------------------------------------------------------------------------------------
+
+    def train_step(self) -> dict[str, float]:
+        """Step `self.step`; returns its losses as plain numbers. Raises TrainingDiverged on a loss that is not finite."""
+        c, k = self.config, self.step
+        random = step_generator(c.seed, k)
+        self._set_lr(self.d_optimizer, c.r1_every)
+        self._set_lr(self.g_optimizer, c.path_length_every if c.path_length_weight else 0)
+        if self.j_optimizer is not None:
+            self.j_optimizer.param_groups[0]["lr"] = c.judge_lr * lr_factor(k / c.steps, c.decay_from, c.lr_final)
+        index = batch_indices(self.n_images, c.batch, k, seed=c.seed)
+        real = self.images(index).to(self.device, non_blocking=True).float().div(127.5).sub(1)
+        for optimizer in self._optimizers():
+            optimizer.zero_grad(set_to_none=True)
+        record = self._one_pass(real, random) if c.one_pass else self._alternate(real, random)
+        if c.path_length_weight and k % c.path_length_every == 0:
+            record["path_length"] = self._path_length_step(random)
+        self._update_average()
+        self.step += 1
+        return record
+
+    def _one_pass(self, real: Tensor, random: torch.Generator) -> dict[str, float]:
+        turn, fake = losses.GradientTurn(), self._fake(random)
+        fake_logits = self._see(turn(fake), random)
+        turn.logits = fake_logits
+        real_loss, record = self._real_loss(real, random)
+        fake_loss = nn.functional.softplus(fake_logits).mean()
+        judge_loss, judge_record = self._judge_loss(real.detach(), fake)
+        (real_loss + fake_loss + judge_loss).backward()
+        record |= self._numbers(loss_g=losses.generator_loss(fake_logits), fake=fake_logits.mean(), loss_d=fake_loss)
+        record["loss_d"] += record.pop("loss_real")
+        check_finite(record | judge_record, self.step)
+        for optimizer in self._optimizers():
+            optimizer.step()
+        return record | judge_record
+
+    def _judge_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor | float, dict[str, float]]:
+        """Both adversarial losses of the second discriminator from one pass, the mean over its heads."""
+        if self.judge is None:
+            return 0.0, {}
+        turns = [losses.GradientTurn() for _ in self.judge.taps]
+        with self._autocast():
+            fake_logits, real_logits = self.judge(fake, turns=turns), self.judge(real)
+        loss = nn.functional.softplus(fake_logits).mean() + nn.functional.softplus(-real_logits).mean()
+        return self.config.judge_weight * loss, self._numbers(loss_judge=loss)
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [o for o in (self.d_optimizer, self.g_optimizer, self.j_optimizer) if o is not None]
+
+    def _alternate(self, real: Tensor, random: torch.Generator) -> dict[str, float]:
+        with torch.no_grad():
+            fake = self._fake(random)
+        fake_loss = nn.functional.softplus(self._see(fake, random)).mean()
+        real_loss, record = self._real_loss(real, random)
+        (real_loss + fake_loss).backward()
+        self.d_optimizer.step()
+        self.discriminator.requires_grad_(False)
+        fake_logits = self._see(self._fake(random), random)
+        loss = losses.generator_loss(fake_logits)
+        loss.backward()
+        self.discriminator.requires_grad_(True)
+        record |= self._numbers(loss_g=loss, fake=fake_logits.mean(), loss_d=fake_loss)
+        record["loss_d"] += record.pop("loss_real")
+        check_finite(record, self.step)
+        self.g_optimizer.step()
+        return record
+
+    def _real_loss(self, real: Tensor, random: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss on real images, every `r1_every` steps with the penalty (weighted for its rarity)."""
+        c = self.config
+        with_r1 = c.r1_gamma > 0 and self.step % c.r1_every == 0
+        real = real.requires_grad_(with_r1)
+        logits = self._see(real, random, eager=with_r1)  # a compiled graph has no second derivative
+        loss = nn.functional.softplus(-logits).mean()
+        record = self._numbers(loss_real=loss, real=logits.mean(), real_sign=logits.sign().mean())
+        if with_r1:
+            r1 = losses.r1_penalty(logits, real)
+            loss = loss + 0.5 * c.r1_gamma * c.r1_every * r1
+            record |= self._numbers(r1=r1)
+        if c.ada_target is not None:
+            record["ada_p"] = self.ada.update(record["real_sign"], c.batch)
+        return loss, record
+
+    def _path_length_step(self, random: torch.Generator) -> float:
+        """Penalise path lengths away from their running mean, on half a batch (StyleGAN2, equation 4)."""
+        c = self.config
+        z = torch.randn(max(c.batch // 2, 1), c.style_dim, generator=random).to(self.device)
+        w_plus = self.generator.to_w_plus(self.generator.map(z))
+        lengths = losses.path_lengths(self.generator.synthesize(w_plus), w_plus, generator=random)
+        self.mean_path_length = self.mean_path_length.lerp(lengths.detach().mean(), 0.01)
+        penalty = (lengths - self.mean_path_length).square().mean()
+        self.g_optimizer.zero_grad(set_to_none=True)
+        (c.path_length_weight * c.path_length_every * penalty).backward()
+        self.g_optimizer.step()
+        return float(lengths.detach().mean())
+
+    def _fake(self, random: torch.Generator) -> Float[Tensor, "b 3 s s"]:
+        """Images from z, a share of them mixed from two z at a random crossover; the mapping runs in float32."""
+        c, g = self.config, self.generator
+        z = torch.randn(2, c.batch, c.style_dim, generator=random).to(self.device)
+        crossover = torch.randint(1, g.n_styles, (c.batch, 1), generator=random)
+        crossover[torch.rand(c.batch, 1, generator=random) >= c.mixing] = g.n_styles
+        first = (torch.arange(g.n_styles) < crossover)[..., None].to(self.device)
+        w_plus = torch.where(first, g.to_w_plus(g.map(z[0])), g.to_w_plus(g.map(z[1])))
+        with self._autocast():
+            return self._synthesize(w_plus, noise="random" if c.noise else "const")
+
+    def _see(self, images: Tensor, random: torch.Generator, *, eager: bool = False) -> Float[Tensor, "b 1"]:
+        if self.config.ada_target is not None:
+            images = augment(images, self.ada.p, generator=random)
+        with self._autocast():
+            return self.discriminator(images) if eager else self._judge(images)
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if not self.config.bf16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _numbers(self, **values: Tensor) -> dict[str, float]:
+        return dict(zip(values, torch.stack([v.detach().float() for v in values.values()]).tolist(), strict=True))
+
+    def _set_lr(self, optimizer: torch.optim.Adam, lazy_every: int) -> None:
+        c = self.config
+        lazy = lazy_every / (lazy_every + 1) if lazy_every else 1.0
+        optimizer.param_groups[0]["lr"] = c.lr * lazy * lr_factor(self.step / c.steps, c.decay_from, c.lr_final)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Exponential average with half-life min(ema_images, ema_warm_up x images seen)."""
+        c = self.config
+        half_life = min(c.ema_images, c.ema_warm_up * c.batch * (self.step + 1))
+        beta = 0.5 ** (c.batch / max(half_life, 1e-8))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - beta)
+
+    # ---- state -----------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resumed run needs, plain data and tensors."""
+        networks = {name: getattr(self, name).state_dict() for name in self._stateful()}
+        rest = {"step": self.step, "ada_p": self.ada.p, "mean_path_length": self.mean_path_length}
+        return {**networks, **rest, "config": asdict(self.config), "random": random_states()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`; raises PspnbError when the run was started with another configuration."""
+        mine, theirs = asdict(self.config), state["config"]
+        differs = [name for name in mine if mine[name] != theirs.get(name) and name not in _MAY_CHANGE]
+        if differs:
+            name = differs[0]
+            raise PspnbError(f"this run has {name}={theirs.get(name)}, not {mine[name]}: resume with the same settings")
+        for name in self._stateful():
+            getattr(self, name).load_state_dict(state[name])
+        self.step, self.ada.p = state["step"], state["ada_p"]
+        self.mean_path_length = state["mean_path_length"].to(self.device)
+        restore_random_states(state["random"])
+
+    def _stateful(self) -> list[str]:
+        judge = ["judge", "j_optimizer"] if self.judge is not None else []
+        return ["generator", "average", "discriminator", "g_optimizer", "d_optimizer", *judge]
+
+    def is_finite(self) -> bool:
+        """Whether every weight of the three networks is a number."""
+        networks = (self.generator, self.average, self.discriminator)
+        return all(bool(torch.isfinite(p).all()) for n in networks for p in n.parameters())
+
+    @torch.no_grad()
+    def samples(self, n: int = 64, *, seed: int = 1) -> Float[Tensor, "n 3 s s"]:
+        """`n` images of the average generator, always from the same z."""
+        z = torch.randn(n, self.config.style_dim, generator=torch.Generator().manual_seed(seed)).to(self.device)
+        with self._autocast():
+            return torch.cat([self.average(part) for part in z.split(16)]).float()
+
+
+_MAY_CHANGE = ("sample_every", "checkpoint_every", "log_every", "compile")
+
+
+def lr_factor(progress: float, decay_from: float, final: float) -> float:
+    """1 until `decay_from`, then a half cosine down to `final` at progress 1."""
+    if progress <= decay_from or decay_from >= 1:
+        return 1.0
+    x = min((progress - decay_from) / (1 - decay_from), 1.0)
+    return final + (1 - final) * float(0.5 + 0.5 * torch.cos(torch.tensor(x * torch.pi, dtype=torch.float64)))
+
+
+def with_overrides(config: GanConfig, **values: Any) -> GanConfig:
+    """`config` with every value that is not None replaced."""
+    return replace(config, **{name: value for name, value in values.items() if value is not None})

@@ -1,0 +1,96 @@
+"""The loop around every trainer of this package's small networks: steps, log, samples, checkpoints, and an orderly end."""
+
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pspnb.errors import PspnbError
+from pspnb.training.checkpoint import load_checkpoint, save_checkpoint
+from pspnb.training.journal import Journal, StopRequest
+from pspnb.training.png import grid, write_png
+
+
+class TrainingDiverged(PspnbError):
+    """A loss or a weight is no longer a number; the last good checkpoint is kept."""
+
+
+class Steppable(Protocol):
+    """What the loop needs of a trainer."""
+
+    step: int
+    device: torch.device
+
+    def train_step(self) -> dict[str, float]:
+        """One step; adds 1 to `step`; returns plain numbers for the log."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resumed run needs."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a number."""
+
+    def samples(self) -> Tensor | None:
+        """Images (n, 3, s, s) in [-1, 1] to look at, or None."""
+
+
+def fit(
+    trainer: Steppable,
+    out: Path,
+    *,
+    steps: int,
+    batch: int,
+    resume: bool = False,
+    progress: bool = True,
+    log_every: int = 50,
+    sample_every: int = 500,
+    checkpoint_every: int = 500,
+) -> bool:
+    """Train to `steps`, writing checkpoint.pt, log.jsonl and samples/ under `out`; returns whether it got there.
+
+    SIGTERM and SIGINT end the run after the step in hand, with a checkpoint. A loss or weight that is not finite raises
+    TrainingDiverged and leaves the checkpoint before it. Raises PspnbError when `out` holds a run and `resume` is False.
+    """
+    path = out / "checkpoint.pt"
+    if path.exists() and not resume:
+        raise PspnbError(f"{path} exists: continue it with --resume, or choose another folder")
+    if path.exists():
+        trainer.load_state(load_checkpoint(path, device=trainer.device))
+    journal, first, started = Journal(out / "log.jsonl", keep_until=trainer.step), trainer.step, time.monotonic()
+    with StopRequest() as stop, tqdm(total=steps, initial=first, disable=not progress, unit="step") as bar:
+        while trainer.step < steps and not stop.requested:
+            record = check_finite(trainer.train_step(), trainer.step)
+            bar.update()
+            step = trainer.step
+            if step % log_every == 0:
+                seconds = time.monotonic() - started
+                rate = round((step - first) * batch / seconds, 2)
+                journal.write({"step": step, "images": step * batch, "images_per_s": rate, **record})
+                bar.set_postfix({name: f"{value:.3g}" for name, value in list(record.items())[:3]})
+            if step % sample_every == 0 and (images := trainer.samples()) is not None:
+                write_png(out / "samples" / f"{step:07d}.png", grid(images))
+            if step % checkpoint_every == 0:
+                _save(trainer, path)
+    if trainer.step % checkpoint_every or trainer.step == first:
+        _save(trainer, path)
+    return trainer.step >= steps
+
+
+def check_finite(record: dict[str, float], step: int) -> dict[str, float]:
+    """The record itself; raises TrainingDiverged when one of its values is not finite."""
+    for name, value in record.items():
+        if value != value or abs(value) == float("inf"):
+            raise TrainingDiverged(f"{name} is not finite at step {step}: stopped, the last checkpoint is good")
+    return record
+
+
+def _save(trainer: Steppable, path: Path) -> None:
+    if not trainer.is_finite():
+        raise TrainingDiverged(f"a weight is not finite at step {trainer.step}: stopped, {path} is the last good one")
+    save_checkpoint(path, trainer.state())

@@ -1,0 +1,187 @@
+"""Entry points of training: `pspnb train generator` and `pspnb train instrument NAME`, and what they ship.
+
+Each run has a folder: checkpoint.pt, log.jsonl and samples/. A finished run can be shipped: fp16 weights and a card in the zoo.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from pspnb.errors import PspnbError
+from pspnb.nn.instruments import PerceptualNet
+from pspnb.nn.stylegan2 import Generator
+from pspnb.training.arrays import FacetsArrays, several_views, split_arrays
+from pspnb.training.checkpoint import load_checkpoint
+from pspnb.training.export import ZOO, hardware, ship
+from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
+from pspnb.training.instruments import CONFIGS, INSTRUMENTS, InstrumentTrainer, architecture, build_instrument
+from pspnb.training.journal import read_journal
+from pspnb.training.loop import fit
+from pspnb.training.reports import factors_report, identity_report, parsing_report, perceptual_report
+
+Preset = Literal["cpu", "gpu"]
+
+_WIDE = ((4, 384), (8, 384), (16, 256), (32, 128), (64, 64))
+# Scale and preset -> configuration. The gpu rows use the published batch and the alternating updates of StyleGAN2.
+GENERATORS: dict[tuple[str, str], GanConfig] = {
+    ("facets64", "cpu"): GanConfig(),
+    ("facets64", "gpu"): GanConfig(
+        steps=80_000, batch=64, lr=2.5e-3, one_pass=False, ema_images=20_000, compile=True, sample_every=2000, checkpoint_every=2000
+    ),
+    ("facets128", "gpu"): GanConfig(
+        size=128,
+        channels=((4, 192), (8, 192), (16, 128), (32, 96), (64, 64), (128, 32)),
+        d_channels=(*_WIDE, (128, 32)),
+        steps=120_000,
+        batch=64,
+        lr=2.5e-3,
+        one_pass=False,
+        ema_images=20_000,
+        compile=True,
+        sample_every=2000,
+        checkpoint_every=2000,
+    ),
+}
+
+
+def pick_device(device: str | None) -> str:
+    """`device`, or CUDA when there is one."""
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def generator_config(scale: str = "facets64", preset: str | None = None, *, device: str = "cpu") -> GanConfig:
+    """The configuration of a scale ("facets64", "facets128") and preset ("cpu", "gpu"; default: as the device)."""
+    key = (scale, preset or ("gpu" if device.startswith("cuda") else "cpu"))
+    if key not in GENERATORS:
+        known = ", ".join(f"{s} --preset {p}" for s, p in GENERATORS)
+        raise PspnbError(f"no recipe for {key[0]} --preset {key[1]}; there are {known}")
+    return GENERATORS[key]
+
+
+def train_generator(
+    *,
+    out: str | Path,
+    scale: str = "facets64",
+    preset: Preset | None = None,
+    resume: bool = False,
+    steps: int | None = None,
+    batch: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    n_images: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train a StyleGAN2 generator on Facets in the folder `out`; returns the checkpoint. Resumable; SIGTERM saves and stops."""
+    device = pick_device(device)
+    config = with_overrides(generator_config(scale, preset, device=device), steps=steps, batch=batch, seed=seed)
+    data = split_arrays("train", config.size, n=n_images, device=device)
+    trunk = _trunk(Path(out), device) if config.judge_weight else None
+    trainer = GanTrainer(config, lambda i: data.images[i.to(data.images.device)], len(data), trunk=trunk, device=device)
+    fit(
+        trainer, Path(out), steps=config.steps, batch=config.batch, resume=resume, progress=progress,
+        log_every=config.log_every, sample_every=config.sample_every, checkpoint_every=config.checkpoint_every,
+    )  # fmt: skip
+    return Path(out) / "checkpoint.pt"
+
+
+def _trunk(out: Path, device: str) -> PerceptualNet:
+    """The shipped perceptual instrument, through which the second discriminator looks."""
+    from pspnb.hub import load_shipped
+
+    return load_shipped("facets64/perceptual").to(device)
+
+
+def train_instrument(
+    name: str,
+    *,
+    out: str | Path,
+    resume: bool = False,
+    steps: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    n_images: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train one instrument of Facets in the folder `out`; returns the checkpoint. Resumable; SIGTERM saves and stops."""
+    if name not in INSTRUMENTS:
+        raise PspnbError(f"expected an instrument of {', '.join(INSTRUMENTS)}, got {name!r}")
+    device = pick_device(device)
+    given = {k: v for k, v in {"steps": steps, "seed": seed}.items() if v is not None}
+    config = replace(CONFIGS[name], **given)
+    trainer = InstrumentTrainer(config, split_arrays("train", config.size, n=n_images, device=device), device=device)
+    fit(trainer, Path(out), steps=config.steps, batch=config.batch, resume=resume, progress=progress)
+    return Path(out) / "checkpoint.pt"
+
+
+# ---- shipping ------------------------------------------------------------------------------------------------------
+
+
+def ship_generator(run: str | Path, *, name: str = "facets64/generator", folder: str | Path = ZOO, note: str = "") -> Path:
+    """The average generator of a run as a zoo file, with `latent_avg` (mean of 100,000 mapped z) inside."""
+    state = load_checkpoint(Path(run) / "checkpoint.pt")
+    c = state["config"]
+    kwargs = {"size": c["size"], "style_dim": c["style_dim"], "n_mlp": c["n_mlp"], "noise": c["noise"]}
+    kwargs["channels"] = {str(r): width for r, width in c["channels"]}
+    generator = Generator(**{**kwargs, "channels": dict(c["channels"])})
+    generator.load_state_dict(state["average"])
+    tensors = {**generator.state_dict(), "latent_avg": generator.mean_latent(100_000, seed=0)}
+    card = {
+        "title": f"StyleGAN2 generator of Facets, {c['size']} px",
+        "architecture": {"class": "Generator", "kwargs": kwargs},
+        "metrics": {},
+        **_provenance(Path(run), state, note),
+    }
+    return ship(name, tensors, card, folder=folder)
+
+
+def ship_instrument(name: str, run: str | Path, *, folder: str | Path = ZOO, note: str = "") -> Path:
+    """An instrument of a run as a zoo file, its errors on people it never saw on the card."""
+    state = load_checkpoint(Path(run) / "checkpoint.pt")
+    network = build_instrument(name)
+    network.load_state_dict(state["network"])
+    card = {
+        "title": TITLES[name],
+        "architecture": architecture(name),
+        "metrics": {k: round(v, 5) for k, v in report(name, network.eval()).items()},
+        **_provenance(Path(run), state, note),
+    }
+    return ship(f"facets64/{name}", network.state_dict(), card, folder=folder)
+
+
+TITLES = {
+    "identity": "Face recognition on Facets (ArcFace margin): the R of the identity loss",
+    "identity_eval": "Face recognition on Facets (CurricularFace margin), for measuring only",
+    "parsing": "Labels of Facets images, 19 classes",
+    "factors": "Factors of Facets images: pose, expression, light, accessories, identity",
+    "perceptual": "Trunk of an LPIPS-form distance on Facets",
+}
+
+
+def report(name: str, network: nn.Module, *, data: FacetsArrays | None = None) -> dict[str, float]:
+    """The instrument's numbers on test people; identities: 300 people, 6 new views each."""
+    if name in ("identity", "identity_eval"):
+        return identity_report(network, data or several_views("test", 300, 6, 64, seed=900))
+    data = data or split_arrays("test", 64)
+    return {"parsing": parsing_report, "factors": factors_report, "perceptual": perceptual_report}[name](network, data)
+
+
+def _provenance(run: Path, state: dict[str, Any], note: str) -> dict[str, Any]:
+    c = state["config"]
+    records = read_journal(run / "log.jsonl")
+    rates = [r["images_per_s"] for r in records if r.get("images_per_s")]
+    hours = state["step"] * c["batch"] / (sorted(rates)[len(rates) // 2]) / 3600 if rates else float("nan")
+    out = {
+        "data": "Facets, train split",
+        "seed": c["seed"],
+        "steps": state["step"],
+        "batch": c["batch"],
+        "hours": round(hours, 2),
+        "hardware": hardware(),
+        "config": c,
+    }
+    return out | ({"note": note} if note else {})
+
+
