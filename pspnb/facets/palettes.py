@@ -10,7 +10,7 @@ def _hex(text: str) -> tuple[Colour, ...]:
 
 
 # Skin: nine anchors at equal CIELAB distances (Delta E 76) along one smooth curve from fair to deep.
-SKIN: Final = _hex("fedfc9 f8cdad e6b48f ce9a74 b4805c 996849 7e5239 64402d 4c3226")
+SKIN: Final = _hex("fedfc9 f8ceae e8b892 d3a079 bb8863 a37150 8a5c40 724a34 5b3c2d")
 HAIR: Final = _hex("211d22 382922 553a28 74492b 823c24 b0602c bb8a4e dcbd80 8c8b90 dcdad6")
 IRIS: Final = _hex("40281a 6b4425 86703c a8742c 5c8450 7d8c96 5a93c4 3566a6")
 METAL: Final = _hex("e8bf57 d3d8df e3a487 e8735f 3fb4ae")

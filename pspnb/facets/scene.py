@@ -79,10 +79,15 @@ class Scene:
         return tuple(s.take(c) for c in o), tuple(c[:, 0].index_select(0, s.image) for c in d)  # type: ignore[return-value]
 
 
-def _trace(scene: Scene, frame: str, geometry_field, bound, number: int, steps: int, tolerance: float, only: Tensor | None) -> None:
-    """Marches a surface and keeps the hits that lie before what is there already."""
+def _trace(
+    scene: Scene, frame: str, geometry_field, bound, number: int, *, steps: int, tolerance: float, slowest=0.55, only=None, bulge=None
+) -> None:
+    """Marches a surface and keeps the hits that lie before what is there already. `bulge`: of a nearly convex body, how far
+    behind the middle of a ray's chord it may still be seen."""
     o, d = scene.rays[frame]
     inside, near, far = sphere_start(o, d, *bound)
+    if bulge is not None:
+        far = torch.maximum(far, (near + far) * 0.5 - bulge)
     if only is not None:
         inside = inside & only[:, None]
     s = scene.samples(inside & (near > scene.depth))
@@ -90,7 +95,7 @@ def _trace(scene: Scene, frame: str, geometry_field, bound, number: int, steps: 
         return
     so, sd = scene.along(frame, s)
     floor = torch.maximum(s.take(far), s.take(scene.depth))
-    idx, t = march(geometry_field, s, so, sd, s.take(near), floor, steps, tolerance)
+    idx, t = march(geometry_field, s, so, sd, s.take(near), floor, steps, tolerance, slowest)
     scene.depth.view(-1).index_copy_(0, idx, t)
     scene.surface.view(-1).index_fill_(0, idx, number)
 
@@ -133,10 +138,10 @@ def _put(scene: Scene, canvas: Canvas, n: RGB, wrap: tuple[float, float, float],
 def draw(scene: Scene) -> tuple[list[Tensor], Tensor]:
     """All samples' colours (three (b, r * r) planes in [0, 1]) and classes (b, r * r)."""
     m = scene.measures
-    _trace(scene, "head", head.head_field, head.BOUND, HEAD, 10, 0.012, None)
-    _trace(scene, "head", accessories.hat_field, accessories.HAT_BOUND, HAT, 12, 0.012, m["hat"] > 0)
-    _trace(scene, "head", hair.hair_field, hair.bound(m), HAIR, 14, 0.05, m["hair_top"] > 0)
-    _trace(scene, "body", body.body_field, body.BOUND, BODY, 10, 0.02, None)
+    _trace(scene, "head", head.head_field, head.BOUND, HEAD, steps=10, tolerance=0.012, bulge=0.2)
+    _trace(scene, "head", accessories.hat_field, accessories.HAT_BOUND, HAT, steps=24, tolerance=0.012, slowest=1.0, only=m["hat"] > 0)
+    _trace(scene, "head", hair.hair_field, hair.bound(m), HAIR, steps=20, tolerance=0.02, only=m["hair_top"] > 0)
+    _trace(scene, "body", body.body_field, body.BOUND, BODY, steps=10, tolerance=0.02, bulge=0.3)
     _draw_wall(scene)
     strand = scene.carry(22.0)
     if hits := _hits(scene, "body", BODY):

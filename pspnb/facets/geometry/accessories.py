@@ -26,12 +26,12 @@ def hat_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     beanie = torch.minimum(smin(crown, band, 0.03), pom)
     # cap: a visor bent down at its sides
     vx, vz = x * 2.35, (z - 0.52) * 2.1
-    sheet = (y - 0.40 + 0.18 * (z - 0.5) + 0.42 * x * x).abs() - 0.016
+    sheet = (y - 0.40 + 0.18 * (z - 0.5) + 0.42 * x * x).abs() * 0.85 - 0.018
     visor = smax((torch.sqrt(vx * vx + vz * vz) - 1.0) * 0.42, sheet, 0.02)
     # sun hat: a wide, slightly waving brim
     bx, bz = x * 1.08, (z + 0.02) * 1.06
     brim_y = y - 0.36 - 0.13 * z + 0.16 * (x * x + z * z) - 0.02 * sin_turns(x * 0.9 + s.im5) * sin_turns(z * 0.8)
-    brim = smax((torch.sqrt(bx * bx + bz * bz) - 1.0) * 0.85, brim_y.abs() - 0.02, 0.03)
+    brim = smax((torch.sqrt(bx * bx + bz * bz) - 1.0) * 0.85, brim_y.abs() * 0.9 - 0.02, 0.03)
     return torch.where(s.hat == BEANIE, beanie, torch.where(s.hat == CAP, smin(crown, visor, 0.02), smin(crown, brim, 0.04)))
 
 

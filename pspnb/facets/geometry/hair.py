@@ -22,22 +22,21 @@ def bound(m: dict[str, Tensor]) -> tuple[tuple, tuple]:
 
 def opening(x: Tensor, y: Tensor, s: Samples) -> Tensor:
     """Signed distance, roughly, to the outline of the face opening in the head's (x, y) plane; negative inside."""
-    shifted = x - s.part * s.parted * ramp(y, 0.0, 0.35)
-    u = shifted / s.open_half
+    u = (x - s.part_x * ramp(y, 0.0, 0.35)).mul_(s.inv_open_half)
     # Partings lift the hairline into an arch at the part; fringes are straight; a comb's teeth make it less than perfect.
-    v = ((y + 0.08) / (s.open_top + 0.08)).clamp(min=0.0)
+    v = (y + 0.08).mul_(s.inv_open_top).clamp_(min=0.0)
     v2 = v * v
-    teeth = 0.05 * sin_turns(x * 6.1 + s.id3) + 0.03 * sin_turns(x * 14.7 + s.id4)
-    v2 = v2 * (v2 * 0.5 + 0.5)
-    return (torch.sqrt(u * u + v2 + 1e-6) - 1.0 - teeth * 0.5 * v) * s.open_half
+    teeth = sin_turns(x * 8.3 + s.id3).mul_(v).mul_(0.022)
+    v2 = (v2 * 0.5).add_(0.5).mul_(v2)
+    return u.mul_(u).add_(v2).add_(1e-6).sqrt_().sub_(1.0).sub_(teeth).mul_(s.open_half)
 
 
 def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     """Signed distance, approximately, to the hair (negative inside)."""
-    ax = x.abs()
-    groove = 0.045 * s.parted * ramp((x - s.part - 0.10 * (z - 0.1) * s.part).abs(), 0.10, 0.0) * ramp(y, 0.30, 0.55)
-    rx, ry, rz = s.head_w + s.hair_side, s.head_h + s.hair_top, 0.565 + s.hair_back
-    d = ellipsoid(x, y - 0.16, z + 0.065, (1.0 / rx, 1.0 / ry, 1.0 / rz), 0.53) + groove
+    d = ellipsoid(x, y - 0.16, z + 0.065, (s.inv_hair_x, s.inv_hair_y, s.inv_hair_z), 0.53)
+    if bool((s.measures["parted"] > 0).any()):
+        away = (x - s.part - 0.10 * (z - 0.1) * s.part).abs_()
+        d = d + 0.045 * s.parted * ramp(away, 0.10, 0.0) * ramp(y, 0.30, 0.55)
     if bool((s.measures["curtain"] > 0).any()):
         # hanging hair: an elliptic column that widens downwards and is cut off at curtain_end
         drop = (0.15 - y).clamp(min=0.0)
@@ -48,9 +47,11 @@ def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
         column = smax(column, y - 0.25, 0.2)
         d = torch.where(s.curtain > 0, smin(d, column, 0.16), d)
     # bottom edge, lower towards the nape
-    edge = torch.where(s.curtain > 0, s.curtain_end + 0.03 * sin_turns(x * 2.3 + s.id5), s.hair_bottom + s.hair_slope * (z + 0.02))
+    edge = s.hair_bottom + s.hair_slope * (z + 0.02)
+    if bool((s.measures["curtain"] > 0).any()):
+        edge = torch.where(s.curtain > 0, s.curtain_end + 0.03 * sin_turns(x * 2.3 + s.id5), edge)
     d = smax(d, edge - y, 0.05)
-    carve = smax(opening(x, y, s), (0.0 - 0.10 * (s.hair_slope <= 0).float()) - z + 0.06, 0.06)
+    carve = smax(opening(x, y, s), s.carve_z - z, 0.06)
     d = smax(d, -carve, 0.06)
     if bool((s.measures["bun"] > 0).any()):
         bun = ellipsoid(x, y - 0.72, z + 0.22, (5.6, 6.6, 5.6), 0.165) + (s.bun <= 0).float() * 9.0
@@ -66,6 +67,8 @@ def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
 def _curls(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     """Bumps of two sizes."""
     f = s.curl_freq
+    # a warp keeps the bumps from lining up in rows
+    x, y = x + 0.07 * sin_turns(y * 1.9 + s.id3), y + 0.07 * sin_turns(x * 1.7 + z * 1.3 + s.id4)
     wave = sin_turns(x * f + s.id0 + 0.3 * y) * sin_turns(y * f + s.id1) * sin_turns(z * f + s.id2 + 0.4 * x)
     fine = sin_turns(x * f * 2.3 + y + s.id2) * sin_turns(y * f * 2.1 + s.id0 - z) * sin_turns(z * f * 2.2 + s.id1)
     return (wave + 0.5 * fine) * 1.4

@@ -16,16 +16,12 @@ def jaw_shift(y: Tensor, s: Samples) -> Tensor:
 
 def nose_field(ax: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     """Distance to the nose: a tapered capsule from the bridge to the tip, and two wings."""
-    tip_y, top_y, top_z = s.nose_tip_y, 0.06, 0.485
-    by, bz = tip_y - top_y, s.nose_z - top_z
-    wy, wz = y - top_y, z - top_z
-    h = ((wy * by + wz * bz) / (by * by + bz * bz)).clamp(0.0, 1.0)
-    ry, rz = wy - by * h, wz - bz * h
-    radius = s.nose_b + (s.nose_w * 0.80 - s.nose_b) * h * h
-    ridge = torch.sqrt(ax * ax + ry * ry + rz * rz) - radius
-    wing = ellipsoid(
-        ax - s.nose_w * 0.80, y - tip_y - 0.008, z - s.nose_z + 0.055, (1.0 / (s.nose_w * 0.62), 23.0, 16.0), 0.045
-    )
+    wy, wz = y - 0.06, z - 0.485
+    h = (wy * s.nose_py).add_(wz * s.nose_pz).clamp_(0.0, 1.0)
+    wy.sub_(h * s.nose_dy)
+    wz.sub_(h * s.nose_dz)
+    ridge = (ax * ax).add_(wy.mul_(wy)).add_(wz.mul_(wz)).sqrt_().sub_(s.nose_b).sub_(h.mul_(h).mul_(s.nose_taper))
+    wing = ellipsoid(ax - s.wing_x, y - s.nose_tip_y - 0.008, z - s.nose_z + 0.055, (s.inv_wing, 23.0, 16.0), 0.045)
     return smin(ridge, wing, 0.035)
 
 
@@ -40,23 +36,21 @@ def head_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     ax = x.abs()
     nose = nose_field(ax, y, z, s)
     y = y + jaw_shift(y, s)
-    inv_w = 1.0 / s.head_w
-    skull = ellipsoid(x, y - 0.16, z + 0.05, (inv_w, 1.0 / s.head_h, 1.78), 0.50)
-    jaw = ellipsoid(x, y + 0.13, z - 0.075, (1.0 / s.jaw_w, 1.0 / (-0.13 - s.chin_y), 2.27), 0.42)
+    skull = ellipsoid(x, y - 0.16, z + 0.05, (s.inv_head_w, s.inv_head_h, 1.78), 0.50)
+    jaw = ellipsoid(x, y + 0.13, z - 0.075, (s.inv_jaw_w, s.inv_jaw_h, 2.27), 0.42)
     d = smin(skull, jaw, 0.24)
-    chin = ellipsoid(x, y - s.chin_y - 0.09, z - 0.32, (5.6, 8.0, 7.2), 0.135)
-    d = smin(d, chin, 0.14)
-    cheek = ellipsoid(ax - 0.235, y + 0.155 - 0.03 * s.smile, z - 0.335, (6.2, 7.2, 7.2), 0.145) - (s.cheek - 0.135)
+    d = smin(d, ellipsoid(x, y - s.chin_c, z - 0.32, (5.6, 8.0, 7.2), 0.135), 0.14)
+    cheek = ellipsoid(ax - 0.235, y - s.cheek_y, z - 0.335, (6.2, 7.2, 7.2), 0.145).sub_(s.cheek_out)
     d = smin(d, cheek, 0.12)
-    front = ramp(z, 0.05, 0.25)
-    ex, ey = (ax - s.eye_x) * 5.4, (y - s.eye_y - 0.02) * 7.2
-    d = d + front * 0.040 * bump(ex * ex + ey * ey)
-    mx, my = x * 4.2, (y - s.mouth_y) * 7.5
-    d = d - front * 0.022 * bump(mx * mx + my * my)
-    d = d - s.beard * 0.030 * beard_mask(ax, y, s)
+    ex, ey = (ax - s.eye_x).mul_(5.4), (y - s.eye_y - 0.02).mul_(7.2)
+    relief = bump(ex.mul_(ex).add_(ey.mul_(ey))).mul_(0.040)
+    mx, my = x * 4.2, (y - s.mouth_y).mul_(7.5)
+    relief.sub_(bump(mx.mul_(mx).add_(my.mul_(my))).mul_(0.022))
+    d.add_(relief.mul_(ramp(z, 0.05, 0.25)))
+    if bool((s.measures["beard"] > 0).any()):
+        d = d - s.beard * 0.030 * beard_mask(ax, y, s)
     d = smin(d, nose, 0.055)
-    ear = ellipsoid(
-        ax - s.head_w - 0.012 - s.ear_out, y - 0.005, z + 0.06 + (ax - s.head_w) * 0.8, (17.0, 1.0 / s.ear_h, 11.0), 0.07
-    )
-    bowl = ellipsoid(ax - s.head_w - 0.035 - s.ear_out, y - 0.01, z + 0.015, (26.0, 0.62 * 1.0 / (s.ear_h * 0.62), 18.0), 0.05)
+    side = ax - s.ear_x
+    ear = ellipsoid(side, y - 0.005, z + 0.06 + (ax - s.head_w) * 0.8, (17.0, s.inv_ear_h, 11.0), 0.07)
+    bowl = ellipsoid(side - 0.023, y - 0.01, z + 0.015, (26.0, s.inv_ear_h, 18.0), 0.05)
     return smin(d, smax(ear, -bowl, 0.02), 0.035)

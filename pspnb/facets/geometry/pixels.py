@@ -33,19 +33,27 @@ class Samples:
         return Samples(self.measures, self.idx.index_select(0, rows), self.per_image), rows
 
 
-def march(field, s: Samples, o: tuple, d: tuple, t: Tensor, floor: Tensor, steps: int, tolerance: float) -> tuple[Tensor, Tensor]:
+def march(
+    field, s: Samples, o: tuple, d: tuple, t: Tensor, floor: Tensor, steps: int, tolerance: float, slowest: float
+) -> tuple[Tensor, Tensor]:
     """Sphere tracing from the viewer's side: origins o, directions d towards the viewer (three (n,) each), starts t. Rays
     stop at the surface, or are lost behind `floor`. Returns the hits' flat positions and their t.
 
+    `slowest`: the smallest rate of approach that the secant rule trusts (1 for thin sheets: plain sphere tracing).
     Every second step the list shrinks to the rays under way; a ray's path never depends on the others."""
     found_idx, found_t = [], []
+    before = stride = None
     for step in range(steps):
         dist = field(o[0] + d[0] * t, o[1] + d[1] * t, o[2] + d[2] * t, s)
-        t = t - dist
+        # secant: a surface met at a slant comes nearer by less than the stride; stride on by as much more
+        rate = 1.0 if stride is None else ((before - dist) / stride).clamp_(slowest, 1.1)
+        before, stride = dist, dist / rate if stride is not None else dist * 1.0
+        stride = torch.where(stride.abs() < 1e-6, 1e-6, stride)
+        t = t - stride
         last = step == steps - 1
         if not last and step % 2 == 0:
             continue
-        arrived = dist < tolerance if last else dist.abs() < 0.0008
+        arrived = dist < tolerance if last else dist.abs() < 0.004
         keep = (arrived & (t > floor)).nonzero().squeeze(1)
         found_idx.append(s.idx.index_select(0, keep))
         found_t.append(t.index_select(0, keep))
@@ -55,7 +63,7 @@ def march(field, s: Samples, o: tuple, d: tuple, t: Tensor, floor: Tensor, steps
         if not len(rows):
             break
         o, d = tuple(c.index_select(0, rows) for c in o), tuple(c.index_select(0, rows) for c in d)
-        t, floor = t.index_select(0, rows), floor.index_select(0, rows)
+        t, floor, before, stride = (c.index_select(0, rows) for c in (t, floor, before, stride))
     return torch.cat(found_idx), torch.cat(found_t)
 
 

@@ -20,9 +20,9 @@ HAIR_TABLE = {
     "bob":    (0.10, 0.09, 0.10, -0.40, 0.0, 0.58, 0.16, -0.40, 0.39, 0.40, 0.00, 0.000, 2.0, 0.0),
     "fringe": (0.10, 0.08, 0.10, -0.25, 0.0, 0.56, 0.10, -0.28, 0.25, 0.41, 0.00, 0.000, 2.0, 0.0),
     "long":   (0.09, 0.07, 0.10, -0.95, 0.0, 0.56, 0.14, -0.98, 0.40, 0.38, 0.00, 0.006, 1.2, 0.0),
-    "curly":  (0.16, 0.15, 0.15, -0.45, 0.0, 0.62, 0.12, -0.46, 0.35, 0.40, 0.00, 0.026, 1.9, 0.2),
+    "curly":  (0.16, 0.15, 0.15, -0.45, 0.0, 0.62, 0.12, -0.46, 0.35, 0.40, 0.00, 0.030, 1.6, 0.1),
     "bun":    (0.05, 0.03, 0.06, 0.06, 0.7, 0.00, 0.00, 9.00, 0.42, 0.42, 0.17, 0.000, 2.0, 0.0),
-    "afro":   (0.22, 0.26, 0.22, -0.15, 0.5, 0.00, 0.00, 9.00, 0.36, 0.42, 0.00, 0.016, 3.4, 0.9),
+    "afro":   (0.22, 0.26, 0.22, -0.15, 0.5, 0.00, 0.00, 9.00, 0.36, 0.42, 0.00, 0.017, 3.0, 0.9),
 }  # fmt: skip
 _HAIR_COLUMNS = (
     "hair_top", "hair_side", "hair_back", "hair_bottom", "hair_slope", "curtain", "flare", "curtain_end",
@@ -63,7 +63,7 @@ def _face(f: Factors) -> dict[str, Tensor]:
         "iris_size": 0.064 + 0.004 * f["eye_size"], "gaze_x": 0.050 * f["gaze_x"], "gaze_y": 0.030 * f["gaze_y"],
         "lash": 0.0065 + 0.007 * f["lashes"],
         "brow_y": 0.135 + 0.018 * f["brow_height"] + 0.025 * f["brow_raise"] + 0.012 * f["eye_open"],
-        "brow_t": 0.019 + 0.007 * f["brow_thickness"], "brow_a": 0.10 * f["brow_angle"] - 0.02,
+        "brow_t": 0.019 + 0.007 * f["brow_thickness"], "brow_a": 0.11 * f["brow_angle"] - 0.05,
         "mouth_y": mouth_y, "mouth_w": 0.185 + 0.018 * f["mouth_width"] + 0.028 * smile,
         "smile": smile, "mouth_open": f["mouth_open"], "lip": 0.040 + 0.011 * f["lip_fullness"],
         "age": f["age"], "freckles": f["freckles"],
@@ -112,6 +112,24 @@ def _colours(f: Factors) -> dict[str, Tensor]:
     }  # fmt: skip
 
 
+def _derived(m: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Reciprocals and products that the fields would otherwise recompute for every sample."""
+    dy, dz = m["nose_tip_y"] - 0.06, m["nose_z"] - 0.485
+    short = 1.0 / (dy * dy + dz * dz)
+    return {
+        "inv_head_w": 1.0 / m["head_w"], "inv_head_h": 1.0 / m["head_h"], "inv_jaw_w": 1.0 / m["jaw_w"],
+        "inv_jaw_h": 1.0 / (-0.13 - m["chin_y"]), "inv_ear_h": 1.0 / m["ear_h"],
+        "nose_dy": dy, "nose_dz": dz, "nose_py": dy * short, "nose_pz": dz * short,
+        "nose_taper": m["nose_w"] * 0.80 - m["nose_b"], "wing_x": m["nose_w"] * 0.80, "inv_wing": 1.0 / (m["nose_w"] * 0.62),
+        "ear_x": m["head_w"] + 0.012 + m["ear_out"], "chin_c": m["chin_y"] + 0.09, "cheek_y": 0.03 * m["smile"] - 0.155,
+        "cheek_out": m["cheek"] - 0.135,
+        "inv_hair_x": 1.0 / (m["head_w"] + m["hair_side"]), "inv_hair_y": 1.0 / (m["head_h"] + m["hair_top"]),
+        "inv_hair_z": 1.0 / (0.565 + m["hair_back"]), "inv_open_half": 1.0 / m["open_half"],
+        "inv_open_top": 1.0 / (m["open_top"] + 0.08), "part_x": m["part"] * m["parted"],
+        "carve_z": 0.06 - 0.10 * (m["hair_slope"] <= 0).float(),
+    }  # fmt: skip
+
+
 def _details(f: Factors) -> dict[str, Tensor]:
     """Eight uniform numbers of the person and eight of the image, for phases and small asymmetries."""
     person = {f"id{k}": uniform(7, f["identity_detail"], stream_id("detail") + k).float() for k in range(8)}
@@ -125,4 +143,5 @@ def measures(f: Factors) -> dict[str, Tensor]:
         "background_pattern", "background_scale", "background_angle", "cloth_pattern", "cloth_scale", "cloth_angle",
         "collar", "glasses", "hat", "earring_left", "earring_right", "necklace", "hair_style", "light_strength", "light_warmth",
     )  # fmt: skip
-    return {**_face(f), **_hair(f), **_colours(f), **_details(f), **{k: f[k].float() for k in kinds}}
+    shape = {**_face(f), **_hair(f)}
+    return {**shape, **_derived(shape), **_colours(f), **_details(f), **{k: f[k].float() for k in kinds}}

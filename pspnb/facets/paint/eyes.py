@@ -73,9 +73,9 @@ def paint_brows(c: Canvas, x: Tensor, y: Tensor, z: Tensor, strand: float) -> No
     x, y = x.index_select(0, rows), y.index_select(0, rows)
     ex = x.abs() - s.eye_x
     u = ex * 6.6
-    arch = s.eye_y + s.brow_y + s.brow_a * ex - 0.030 * (u - 0.25) * (u - 0.25) + 0.012
+    arch = s.eye_y + s.brow_y + s.brow_a * ex - 0.021 * (u - 0.05) * (u - 0.05) + 0.010
     thick = s.brow_t * (1.05 - 0.42 * ramp(u, 0.1, 1.2)) * ramp(u, -1.28, -0.95)
-    hair = 1.0 + strand * 0.22 * sin_turns(ex * 24.0 - (y - arch) * 16.0 + s.id6)
+    hair = 1.0 + strand * 0.12 * sin_turns(ex * 24.0 - (y - arch) * 16.0 + s.id6)
     alpha = ramp((y - arch).abs(), thick * 1.25, thick * 0.55) * ramp(u, 1.28, 1.0) * ramp(u, -1.25, -1.0)
     ink = tuple(k * 0.62 + 0.02 for k in s.rgb("hair"))
     c.cover(ink, (alpha * 0.86 * hair).clamp(0.0, 1.0), rows)

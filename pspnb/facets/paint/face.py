@@ -66,7 +66,7 @@ def _paint_skin(c: Canvas, x: Tensor, y: Tensor, yl: Tensor, z: Tensor, front: T
     k = (wave - 0.30) * 15.0
     k = k - torch.floor(k)
     lines = bump((k - 0.5) * (k - 0.5) * 60.0) * ramp(y, 0.25, 0.29) * ramp(y, 0.47, 0.43) * ramp(ax, 0.30, 0.15)
-    lines = lines + bump(((y - s.eye_y - 0.10) * 9.0) * ((y - s.eye_y - 0.10) * 9.0)) * bump((ax - 0.028) * (ax - 0.028) * 9000.0)
+    lines = lines + bump(((y - s.eye_y - 0.10) * 9.0) * ((y - s.eye_y - 0.10) * 9.0)) * bump((ax - 0.028) * (ax - 0.028) * 9000.0) * 0.5
     fx, fy = ax - s.eye_x - s.eye_w - 0.015, y - s.eye_y
     fan = (fy / (fx + 0.05)) * 1.6
     fan = fan - torch.floor(fan + 0.5)
@@ -112,7 +112,7 @@ def _paint_beard(c: Canvas, x, ax, y, yl, z, front: Tensor, strand: float) -> No
     tash = ramp(y, droop - 0.015, droop + 0.008) * ramp(y - tash_y + 0.10 * ax * ax * 6.0, 0.030, 0.0) * ramp(ax, 0.25, 0.20) * front
     tash = tash * (1.0 - 0.55 * bump(x * x * 3000.0))
     full = torch.maximum(grow * bare * s.beard, tash * s.moustache)
-    grain = 1.0 + strand * (0.10 * sin_turns(x * 31.0 + 3.0 * sin_turns(y * 3.0) + s.id1) + 0.10 * sin_turns(x * 17.0 - y * 9.0 + s.id2) * sin_turns(y * 7.0))
+    grain = 1.0 + strand * (0.09 * sin_turns(x * 23.0 + 0.5 * sin_turns(y * 2.3 + s.id1)) + 0.07 * sin_turns(x * 11.0 + 3.0 * y + s.id2))
     ink = tuple(k * 0.80 * grain for k in s.rgb("hair"))
     shadow = torch.maximum(grow * bare, tash) * s.stubble
     for k, h in enumerate(s.rgb("hair")):

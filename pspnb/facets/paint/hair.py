@@ -23,10 +23,13 @@ def paint_hair(s: Samples, p: tuple[Tensor, Tensor, Tensor], n: tuple[Tensor, Te
     locks = sin_turns(u * (2.6 + 1.5 * s.id0) + s.id1 + 0.15 * y)
     wisps = sin_turns(u * (6.5 + 2.0 * s.id2) + s.id4 + 0.3 * sin_turns(y * 0.8 + s.id5))
     hairs = sin_turns(u * 17.0 + s.id6 + 0.5 * sin_turns(y * 1.3 + s.id1)) * 0.6 + 0.4 * sin_turns(u * 27.0 + s.id7)
-    grain = sin_turns(x * 19.0 + y * 7.0 + s.id0) * sin_turns(y * 17.0 - z * 11.0 + s.id1)
-    curls = sin_turns(x * s.curl_freq * 2.0 + s.id0 + 0.5 * y) * sin_turns(y * s.curl_freq * 2.0 + s.id1 + 0.3 * z)
+    wx, wy = x + 0.07 * sin_turns(y * 1.9 + s.id3), y + 0.07 * sin_turns(x * 1.7 + z * 1.3 + s.id4)
+    grain = sin_turns(wx * 15.0 + 0.4 * sin_turns(y * 6.1) + s.id0) * sin_turns(wy * 16.0 + 0.4 * sin_turns(x * 5.3) - z * 7.0)
+    curls = sin_turns(wx * s.curl_freq * 2.3 + s.id2 + y) * sin_turns(wy * s.curl_freq * 2.1 + s.id0 - z)
+    ringlets = sin_turns(wx * 7.0 + 0.35 * sin_turns(wy * 3.3 + s.id5) + s.id6) * (1.0 - wide) * (1.0 - s.fuzz)
     tone = 0.075 * locks * carry(3.5) + 0.075 * wisps * carry(8.0) * flat + 0.085 * hairs * carry(22.0) * flat
-    tone = tone * (0.35 + 0.65 * wide) + 0.10 * grain * carry(20.0) * s.fuzz + 0.14 * curls * carry(8.0) * (1.0 - wide)
+    tone = tone * (0.35 + 0.65 * wide) + 0.07 * grain * carry(17.0) * s.fuzz
+    tone = tone + (0.13 * curls * carry(7.0) + 0.10 * ringlets * carry(8.0)) * (1.0 - wide)
     # sheen: a band where the surface looks half up, broken by the locks
     lift = n[1] - 0.42 - 0.10 * locks - 0.05 * hairs * carry(22.0)
     sheen = bump(lift * lift * 7.0) * (0.10 + 0.10 * s.key_g) * flat

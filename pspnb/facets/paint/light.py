@@ -20,7 +20,7 @@ def light_measures(f: dict[str, Tensor]) -> dict[str, Tensor]:
     key = 0.64 * strength
     out = {f"l{c}": to[:, i] for i, c in enumerate("xyz")} | {f"h{c}": half[:, i] for i, c in enumerate("xyz")}
     out |= {"key_r": key * (1.02 + 0.10 * warm), "key_g": key, "key_b": key * (0.96 - 0.16 * warm)}
-    return out | {"fill": 0.95 - 0.38 * strength}
+    return out | {"fill": 0.98 - 0.38 * strength}
 
 
 def dot_light(n: RGB, s: Samples) -> Tensor:
