@@ -163,10 +163,15 @@ class FaceDetector:
         from pspnb.download import yunet_file
 
         path = yunet_file(model)
+        logging = cv2.utils.logging
+        level = logging.getLogLevel()
         try:
+            logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # OpenCV 5 warns of a setting that nobody made
             self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), min_score, 0.3, 50)
         except cv2.error as error:
             raise AlignError(f"{path}: not the YuNet detector file (expected yunet_n_dynamic.onnx)") from error
+        finally:
+            logging.setLogLevel(level)
 
     def detect(self, image: Image.Image) -> list[Face]:
         """Faces in an RGB image, the largest first; an empty list when there is none."""
