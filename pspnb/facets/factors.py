@@ -50,11 +50,11 @@ def _rare(group: str, name: str, low: float, high: float, zero: float, meaning: 
 def _kind(group: str, name: str, choices: Mapping[str, float], meaning: str) -> Factor:
     total = sum(choices.values())
     weights = tuple(w / total for w in choices.values())
-    return Factor(name, group, "categorical", 0, len(choices) - 1, "choice", "weights", meaning, tuple(choices), weights)
+    return Factor(name, group, "categorical", 0.0, len(choices) - 1.0, "choice", "weights", meaning, tuple(choices), weights)
 
 
 def _seed(group: str, name: str, meaning: str) -> Factor:
-    return Factor(name, group, "seed", 0, 2**63 - 1, "bits", "bits", meaning)
+    return Factor(name, group, "seed", 0.0, 2.0**63, "bits", "bits", meaning)
 
 
 def _even(*names: str) -> dict[str, float]:

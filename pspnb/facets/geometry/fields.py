@@ -51,7 +51,7 @@ def ellipsoid(x: Tensor, y: Tensor, z: Tensor, inv: tuple[Scalar, Scalar, Scalar
     return a.mul_(a).add_(b.mul_(b)).add_(c.mul_(c)).sqrt_().sub_(1.0).mul_(scale)
 
 
-def mix(a: Scalar, b: Scalar, w: Tensor) -> Tensor:
+def mix(a: Tensor, b: Tensor, w: Scalar) -> Tensor:
     """a where w = 0, b where w = 1."""
     return a + (b - a) * w
 

@@ -48,7 +48,7 @@ def weave(x: Tensor, y: Tensor, z: Tensor, s: Samples, carry) -> tuple[Tensor, T
     h1, _, h3 = hash01(torch.floor(u + 0.5 * odd), j, s.image_detail)
     cu, cv = du - 0.25 * (h1 - 0.5), dv - 0.25 * (h3 - 0.5)
     cr = cu * cu + cv * cv
-    petals = cr * (1.0 + 0.55 * (cu * cu - cv * cv) * (cu * cu - cv * cv) / (cr * cr + 1e-6))
+    petals = cr * (1.0 + 1.5 * (cu * cu - cv * cv) * (cu * cu - cv * cv) / (cr * cr + 1e-6))
     flower = ramp(petals, 0.095, 0.07)
     second = _select(s.cloth_pattern, [zero, stripes, 0.5 * sx + 0.5 * sy, dots, zig, diamond, flower])
     third = _select(s.cloth_pattern, [zero, zero, fine * 0.8, zero, zero, cross * 0.7, ramp(cr, 0.022, 0.012)])
