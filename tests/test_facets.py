@@ -115,13 +115,16 @@ def test_left_is_the_left_of_the_image(world):
     r = render(plain(), 96)
     x = torch.arange(96).float()
     for left, right in (("l_eye", "r_eye"), ("l_brow", "r_brow"), ("l_ear", "r_ear")):
-        place = [((r.labels[0] == CLASS_ID[k]).float().sum(0) * x).sum() / (r.labels[0] == CLASS_ID[k]).sum() for k in (left, right)]
+        masks = [(r.labels[0] == CLASS_ID[k]).float() for k in (left, right)]
+        place = [(m.sum(0) * x).sum() / m.sum() for m in masks]
         assert place[0] < 47 < place[1]
     assert r.landmarks[0, 0, 0] < r.landmarks[0, 1, 0] and r.landmarks[0, 3, 0] < r.landmarks[0, 4, 0]
 
 
 def test_pose_angles_move_the_landmarks_as_documented():
-    straight, right, up, tilted = (render(plain(**c), 64).landmarks[0] for c in ({}, {"yaw": 30.0}, {"pitch": 15.0}, {"roll": 8.0}))
+    straight, right, up, tilted = (
+        render(plain(**c), 64).landmarks[0] for c in ({}, {"yaw": 30.0}, {"pitch": 15.0}, {"roll": 8.0})
+    )
     nose = [m[2] - (m[0] + m[1]) / 2 for m in (straight, right, up)]
     assert nose[1][0] > nose[0][0] + 2  # the nose leads to the image's right
     assert nose[2][1] < nose[0][1] - 1  # and upwards (rows count down)
@@ -211,7 +214,19 @@ def test_bad_requests_are_refused():
 
 
 def test_helen_table():
-    assert HELEN_CLASSES == ("background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "nose", "u_lip", "mouth", "l_lip", "hair")
+    assert HELEN_CLASSES == (
+        "background",
+        "skin",
+        "l_brow",
+        "r_brow",
+        "l_eye",
+        "r_eye",
+        "nose",
+        "u_lip",
+        "mouth",
+        "l_lip",
+        "hair",
+    )
     for name in HELEN_CLASSES:
         assert to_helen(torch.tensor([[[CLASS_ID[name]]]])).item() == HELEN_CLASSES.index(name)
     for name in ("hat", "cloth", "neck", "neck_l", "ear_r"):
@@ -219,8 +234,36 @@ def test_helen_table():
 
 
 GOLDEN = [
-    0.3339, 0.0508, -0.2913, 0.2728, 0.3672, -0.1008, -0.2452, -0.0329,
-    0.3538, -0.0823, -0.2264, 0.1719, 0.2422, 0.0033, -0.0946, 0.2194,
-    0.5361, 0.5164, 0.5248, 0.5547, 0.5416, 0.2280, 0.2451, 0.4832,
-    0.4830, 0.1151, 0.2185, 0.4555, 0.4228, 0.2201, 0.2450, 0.4564,
+    0.3339,
+    0.0508,
+    -0.2913,
+    0.2728,
+    0.3672,
+    -0.1008,
+    -0.2452,
+    -0.0329,
+    0.3538,
+    -0.0823,
+    -0.2264,
+    0.1719,
+    0.2422,
+    0.0033,
+    -0.0946,
+    0.2194,
+    0.5361,
+    0.5164,
+    0.5248,
+    0.5547,
+    0.5416,
+    0.2280,
+    0.2451,
+    0.4832,
+    0.4830,
+    0.1151,
+    0.2185,
+    0.4555,
+    0.4228,
+    0.2201,
+    0.2450,
+    0.4564,
 ]

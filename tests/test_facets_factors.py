@@ -13,12 +13,12 @@ from pspnb.facets import (
     edit,
     global_identity,
     identity_of,
+    palettes,
     sample_factors,
     sample_free,
     sample_identity,
     validate,
 )
-from pspnb.facets import palettes
 from pspnb.facets.geometry.fields import bump, ramp, sin_turns
 from pspnb.facets.geometry.shape import HAIR_TABLE, skin_colour
 from pspnb.facets.hashing import mix64, uniform
@@ -33,8 +33,15 @@ def test_the_table_is_complete():
         assert name in FREE_FACTORS
     assert tuple(HAIR_TABLE) == BY_NAME["hair_style"].names and len(HAIR_TABLE) >= 8
     assert len(palettes.BACKGROUND_A) == len(palettes.BACKGROUND_B) == len(BY_NAME["background_palette"].names)
-    assert len(palettes.CLOTH_A) == len(palettes.CLOTH_B) == len(palettes.CLOTH_C) == len(BY_NAME["cloth_palette"].names)
-    for name, colours in (("hair_colour", palettes.HAIR), ("iris", palettes.IRIS), ("metal", palettes.METAL), ("hat_colour", palettes.HAT)):
+    assert (
+        len(palettes.CLOTH_A) == len(palettes.CLOTH_B) == len(palettes.CLOTH_C) == len(BY_NAME["cloth_palette"].names)
+    )
+    for name, colours in (
+        ("hair_colour", palettes.HAIR),
+        ("iris", palettes.IRIS),
+        ("metal", palettes.METAL),
+        ("hat_colour", palettes.HAT),
+    ):
         assert len(colours) == len(BY_NAME[name].names)
 
 
@@ -157,7 +164,9 @@ def test_polynomial_sine_and_ramps():
 
 def _lab(rgb: torch.Tensor) -> torch.Tensor:
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    m = torch.tensor([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]).double()
+    m = torch.tensor(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    ).double()
     xyz = linear @ m.T / m.sum(1)
     f = torch.where(xyz > 216 / 24389, xyz ** (1 / 3), (24389 / 27 * xyz + 16) / 116)
     return torch.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)

@@ -124,7 +124,11 @@ def _ensure(folder: Path, split: str, size: int, n: int, device: str | torch.dev
 
 
 def _build(folder: Path, split: str, size: int, n: int, device: str | torch.device, progress: bool) -> None:
-    shapes = {"images": ((n, 3, size, size), np.uint8), "labels": ((n, size, size), np.uint8), "landmarks": ((n, 5, 2), np.float32)}
+    shapes = {
+        "images": ((n, 3, size, size), np.uint8),
+        "labels": ((n, size, size), np.uint8),
+        "landmarks": ((n, 5, 2), np.float32),
+    }
     arrays = {
         name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
         for name, (shape, dtype) in shapes.items()

@@ -20,8 +20,9 @@ _LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 
 def export(
-    output: str | Path, *, n: int, size: int, seed: int = 0, split: str | None = None, overwrite: bool = False, progress: bool = True
-) -> Path:
+    output: str | Path, *, n: int, size: int, seed: int = 0, split: str | None = None,
+    overwrite: bool = False, progress: bool = True,
+) -> Path:  # fmt: skip
     """Writes `images/000000.png`, `labels/000000.png` (8-bit class ids), `factors.csv` and `about.json` to a new folder.
 
     The first `n` images of `split`, or of the world of `seed` when no split is named. The folder appears when it is
@@ -57,7 +58,10 @@ def _write(folder: Path, n: int, size: int, source: str | int, progress: bool) -
     for name in ("images", "labels"):
         (folder / name).mkdir()
     header = ["file", "identity", *(f.name for f in TABLE), *(f"{m}_{a}" for m in _LANDMARKS for a in "xy")]
-    with open(folder / "factors.csv", "w", newline="") as file, tqdm(total=n, unit="image", disable=not progress) as bar:
+    with (
+        open(folder / "factors.csv", "w", newline="") as file,
+        tqdm(total=n, unit="image", disable=not progress) as bar,
+    ):
         table = csv.writer(file)
         table.writerow(header)
         for start in range(0, n, _BLOCK):

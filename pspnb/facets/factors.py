@@ -9,10 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import torch
 from torch import Tensor
-
-from pspnb.facets.hashing import hash_ints, stream_id, uniform
 
 Factors = dict[str, Tensor]
 """One tensor of shape (b,) for each name in `TABLE`: float32 for continuous factors, int64 for the others."""
@@ -50,7 +47,9 @@ def _rare(group: str, name: str, low: float, high: float, zero: float, meaning: 
 def _kind(group: str, name: str, choices: Mapping[str, float], meaning: str) -> Factor:
     total = sum(choices.values())
     weights = tuple(w / total for w in choices.values())
-    return Factor(name, group, "categorical", 0.0, len(choices) - 1.0, "choice", "weights", meaning, tuple(choices), weights)
+    return Factor(
+        name, group, "categorical", 0.0, len(choices) - 1.0, "choice", "weights", meaning, tuple(choices), weights
+    )
 
 
 def _seed(group: str, name: str, meaning: str) -> Factor:

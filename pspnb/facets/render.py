@@ -47,7 +47,9 @@ def render(factors: Factors, size: int, *, device: str | torch.device = "cpu", s
         raise ValueError(f"expected size in [16, 1024] and supersample in [1, 8], got {size} and {supersample}")
     n = validate(factors)
     device = torch.device(device)
-    on_cpu = {k: v.detach().to("cpu", torch.int64 if not v.is_floating_point() else torch.float32) for k, v in factors.items()}
+    on_cpu = {
+        k: v.detach().to("cpu", torch.int64 if not v.is_floating_point() else torch.float32) for k, v in factors.items()
+    }
     if n == 0:
         blank = torch.zeros(0, size, size, dtype=torch.uint8, device=device)
         return Render(torch.zeros(0, 3, size, size, device=device), blank, torch.zeros(0, 5, 2, device=device), factors)
@@ -59,7 +61,8 @@ def render(factors: Factors, size: int, *, device: str | torch.device = "cpu", s
     # Images with like hair go together, so that a chunk can skip the parts that none of its images has.
     order = torch.argsort(on_cpu["hair_style"] * 4 + on_cpu["hat"], stable=True)
     parts = [
-        _render_chunk({k: v[rows] for k, v in on_cpu.items()}, size, device, supersample) for rows in order.split(per_chunk)
+        _render_chunk({k: v[rows] for k, v in on_cpu.items()}, size, device, supersample)
+        for rows in order.split(per_chunk)
     ]
     back = torch.argsort(order).to(device)
     image, labels = (torch.cat(p)[back] for p in zip(*parts, strict=True))
@@ -122,5 +125,3 @@ def _landmarks(f: Factors, size: int) -> Float[Tensor, "b 5 2"]:
         z = z - 0.8 * head_field(x, y, z, s)
     cx, cy, _ = head_frame(f["yaw"], f["pitch"], f["roll"]).to_camera(xs, ys, z.view_as(xs))
     return torch.stack([(ZOOM * cx + 1.0) * (size * 0.5) - 0.5, (1.0 - ZOOM * cy) * (size * 0.5) - 0.5], -1)
-
-

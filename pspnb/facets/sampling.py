@@ -130,7 +130,9 @@ def edit(factors: Factors, **changes: float | int | str | Tensor) -> Factors:
                 raise ValueError(f"expected {name!r} to be one of {', '.join(factor.names)}, got {value!r}")
             value = factor.names.index(value)
         dtype = torch.float32 if factor.kind == "continuous" else torch.int64
-        if dtype == torch.int64 and (isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point())):
+        if dtype == torch.int64 and (
+            isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point())
+        ):
             raise ValueError(f"expected integers for the {factor.kind} factor {name!r}")
         new = torch.as_tensor(value, dtype=dtype, device=out["yaw"].device)
         out[name] = new.expand(n).clone() if new.ndim == 0 else new

@@ -16,7 +16,7 @@ from pspnb.facets.paint.canvas import Canvas
 from pspnb.facets.paint.face import paint_head
 from pspnb.facets.paint.hair import paint_hair
 from pspnb.facets.paint.hats import paint_hat
-from pspnb.facets.paint.light import shade, tone
+from pspnb.facets.paint.light import highlight, shade, tone
 from pspnb.facets.paint.patterns import wall
 
 RGB = tuple[Tensor, Tensor, Tensor]
@@ -47,7 +47,9 @@ class Scene:
     rays: dict[str, tuple[RGB, RGB]] = field(default_factory=dict)
 
     @classmethod
-    def build(cls, measures: dict[str, Tensor], head: Frame, body: Frame, size: int, ss: int, device: torch.device) -> "Scene":
+    def build(
+        cls, measures: dict[str, Tensor], head: Frame, body: Frame, size: int, ss: int, device: torch.device
+    ) -> "Scene":
         """Sample points at the centres of an r x r grid, r = size * ss."""
         r = size * ss
         line = ((torch.arange(r, device=device).float() + 0.5) * (2.0 / r) - 1.0) * (1.0 / ZOOM)
@@ -80,7 +82,17 @@ class Scene:
 
 
 def _trace(
-    scene: Scene, frame: str, geometry_field, bound, number: int, *, steps: int, tolerance: float, slowest=0.55, only=None, bulge=None
+    scene: Scene,
+    frame: str,
+    geometry_field,
+    bound,
+    number: int,
+    *,
+    steps: int,
+    tolerance: float,
+    slowest=0.55,
+    only=None,
+    bulge=None,
 ) -> None:
     """Marches a surface and keeps the hits that lie before what is there already. `bulge`: of a nearly convex body, how far
     behind the middle of a ray's chord it may still be seen."""
@@ -124,8 +136,6 @@ def _normal(scene: Scene, frame: Frame, geometry_field, hits: Hits) -> tuple[RGB
 
 def _put(scene: Scene, canvas: Canvas, n: RGB, wrap: tuple[float, float, float], sharpness: int) -> None:
     """Lights a canvas and writes it to the buffers."""
-    from pspnb.facets.paint.light import highlight
-
     s, flat = canvas.s, canvas.flat
     n = (n[0] * (1 - flat), n[1] * (1 - flat), n[2] + (1.0 - n[2]) * flat)
     gloss = canvas.gloss * highlight(n, s, sharpness)
@@ -139,7 +149,17 @@ def draw(scene: Scene) -> tuple[list[Tensor], Tensor]:
     """All samples' colours (three (b, r * r) planes in [0, 1]) and classes (b, r * r)."""
     m = scene.measures
     _trace(scene, "head", head.head_field, head.BOUND, HEAD, steps=10, tolerance=0.012, bulge=0.2)
-    _trace(scene, "head", accessories.hat_field, accessories.HAT_BOUND, HAT, steps=24, tolerance=0.012, slowest=1.0, only=m["hat"] > 0)
+    _trace(
+        scene,
+        "head",
+        accessories.hat_field,
+        accessories.HAT_BOUND,
+        HAT,
+        steps=24,
+        tolerance=0.012,
+        slowest=1.0,
+        only=m["hat"] > 0,
+    )
     _trace(scene, "head", hair.hair_field, hair.bound(m), HAIR, steps=20, tolerance=0.02, only=m["hair_top"] > 0)
     _trace(scene, "body", body.body_field, body.BOUND, BODY, steps=10, tolerance=0.02, bulge=0.3)
     _draw_wall(scene)
@@ -177,7 +197,9 @@ def _draw_earrings(scene: Scene) -> None:
         if not bool(worn.any()):
             continue
         lobe_x = side * (m["head_w"] + 0.004 + 0.6 * m["ear_out"])
-        px, py, pz = scene.head.to_camera(lobe_x[:, None], (-0.02 - m["ear_h"])[:, None], torch.full_like(lobe_x, -0.02)[:, None])
+        px, py, pz = scene.head.to_camera(
+            lobe_x[:, None], (-0.02 - m["ear_h"])[:, None], torch.full_like(lobe_x, -0.02)[:, None]
+        )
         near = ((scene.x - px).abs() < 0.12) & ((scene.y - py).abs() < 0.20) & worn[:, None] & (pz + 0.05 > scene.depth)
         s = scene.samples(near)
         if not len(s.idx):
@@ -213,7 +235,8 @@ def _draw_glasses(scene: Scene) -> None:
     lens = (outline <= 0) & ~rim
     old = [s.take(plane) for plane in scene.colour]
     dark = ramp(y - s.eye_y, -0.16, 0.10) * 0.35 + 0.45
-    streak = bump(((x + 0.6 * y) * 7.0 - torch.floor((x + 0.6 * y) * 2.0) * 3.5 - 1.6) * 1.6 * ((x + 0.6 * y) * 7.0 - torch.floor((x + 0.6 * y) * 2.0) * 3.5 - 1.6))
+    slant = (x + 0.6 * y) * 7.0 - torch.floor((x + 0.6 * y) * 2.0) * 3.5 - 1.6
+    streak = bump(slant * 1.6 * slant)
     for plane, was, frame in zip(scene.colour, old, s.rgb("frame"), strict=True):
         glass = was + (1.0 - was) * 0.07 + 0.05 * streak
         shaded = was + (frame * 0.35 + 0.03 - was) * dark + 0.10 * streak
@@ -221,4 +244,6 @@ def _draw_glasses(scene: Scene) -> None:
         new = torch.where(rim, frame * (0.75 + 0.35 * s.key_g) + 0.12 * ramp(outline, 0.0, -width), new)
         plane.view(-1).index_copy_(0, s.idx, new.clamp(0.0, 1.0))
     label = s.take(scene.label)
-    scene.label.view(-1).index_copy_(0, s.idx, torch.where(rim | tinted, CLASS_ID["eye_g"], label.long()).to(torch.uint8))
+    scene.label.view(-1).index_copy_(
+        0, s.idx, torch.where(rim | tinted, CLASS_ID["eye_g"], label.long()).to(torch.uint8)
+    )

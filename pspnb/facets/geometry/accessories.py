@@ -32,7 +32,9 @@ def hat_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     bx, bz = x * 1.08, (z + 0.02) * 1.06
     brim_y = y - 0.36 - 0.13 * z + 0.16 * (x * x + z * z) - 0.02 * sin_turns(x * 0.9 + s.im5) * sin_turns(z * 0.8)
     brim = smax((torch.sqrt(bx * bx + bz * bz) - 1.0) * 0.85, brim_y.abs() * 0.9 - 0.02, 0.03)
-    return torch.where(s.hat == BEANIE, beanie, torch.where(s.hat == CAP, smin(crown, visor, 0.02), smin(crown, brim, 0.04)))
+    return torch.where(
+        s.hat == BEANIE, beanie, torch.where(s.hat == CAP, smin(crown, visor, 0.02), smin(crown, brim, 0.04))
+    )
 
 
 def glasses_sheet(o: tuple, d: tuple) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,5 +85,3 @@ def earring(dx: Tensor, dy: Tensor, kind: Tensor) -> tuple[Tensor, Tensor, Tenso
 def temple(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     """Whether a point of the head lies under the arm of the glasses."""
     return (s.glasses > 0) & ((y - s.eye_y - 0.03).abs() < 0.015) & (x.abs() > 0.36) & (z > -0.05) & (z < 0.50)
-
-

@@ -1,6 +1,5 @@
 """The head as one smooth implicit surface: cranium, jaw, chin, cheeks, ears, nose, eye sockets, lips, beard volume."""
 
-import torch
 from torch import Tensor
 
 from pspnb.facets.geometry.fields import bump, ellipsoid, ramp, smax, smin

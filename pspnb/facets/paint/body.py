@@ -18,7 +18,9 @@ def neckline(x: Tensor, s: Samples, z: Tensor) -> Tensor:
     vee = -1.02 + 0.95 * ax
     shirt = -0.93 + 0.95 * ax
     turtle = torch.full_like(x, -0.665)
-    line = torch.where(s.collar == CREW, crew, torch.where(s.collar == V_NECK, vee, torch.where(s.collar == SHIRT, shirt, turtle)))
+    line = torch.where(
+        s.collar == CREW, crew, torch.where(s.collar == V_NECK, vee, torch.where(s.collar == SHIRT, shirt, turtle))
+    )
     return line + 0.35 * (-0.05 - z).clamp(min=0.0)
 
 
@@ -37,7 +39,8 @@ def paint_body(s: Samples, p: tuple[Tensor, Tensor, Tensor], carry) -> Canvas:
     c.occlusion = c.occlusion * (1.0 - 0.28 * ramp(y - line, 0.05, 0.0) * (1.0 - cloth))
     pattern = weave(x, y, z, s, carry)
     ground, second, third = s.rgb("cloth"), s.rgb("weave"), s.rgb("trim")
-    fabric = tuple(a + (b - a) * pattern[0] + (t - (a + (b - a) * pattern[0])) * pattern[1] for a, b, t in zip(ground, second, third, strict=True))
+    woven = tuple(a + (b - a) * pattern[0] for a, b in zip(ground, second, strict=True))
+    fabric = tuple(w + (t - w) * pattern[1] for w, t in zip(woven, third, strict=True))
     c.cover(fabric, cloth)
     c.gloss = c.gloss * (1.0 - cloth)
     depth = line - y

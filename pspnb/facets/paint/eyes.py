@@ -31,7 +31,9 @@ def paint_eyes(c: Canvas, x: Tensor, y: Tensor, z: Tensor) -> None:
     c.tint((0.90, 0.80, 0.78), lid * 0.8, rows)
     crease = bump(((ey - full - 0.030) * 55.0) * ((ey - full - 0.030) * 55.0)) * ramp(u.abs(), 1.2, 0.6)
     c.tint((0.74, 0.62, 0.58), crease * 0.75, rows)
-    bag = bump(((ey - low + 0.034 + 0.02 * s.age) * 40.0) * ((ey - low + 0.034 + 0.02 * s.age) * 40.0)) * ramp(u.abs(), 1.1, 0.5)
+    bag = bump(((ey - low + 0.034 + 0.02 * s.age) * 40.0) * ((ey - low + 0.034 + 0.02 * s.age) * 40.0)) * ramp(
+        u.abs(), 1.1, 0.5
+    )
     c.tint((0.80, 0.70, 0.68), bag * (0.18 + 0.62 * s.age), rows)
     # the eyeball
     ball = inside & (ey > low) & (ey < top)

@@ -66,7 +66,8 @@ def _paint_skin(c: Canvas, x: Tensor, y: Tensor, yl: Tensor, z: Tensor, front: T
     k = (wave - 0.30) * 15.0
     k = k - torch.floor(k)
     lines = bump((k - 0.5) * (k - 0.5) * 60.0) * ramp(y, 0.25, 0.29) * ramp(y, 0.47, 0.43) * ramp(ax, 0.30, 0.15)
-    lines = lines + bump(((y - s.eye_y - 0.10) * 9.0) * ((y - s.eye_y - 0.10) * 9.0)) * bump((ax - 0.028) * (ax - 0.028) * 9000.0) * 0.5
+    frown = (y - s.eye_y - 0.10) * 9.0
+    lines = lines + bump(frown * frown) * bump((ax - 0.028) * (ax - 0.028) * 9000.0) * 0.5
     fx, fy = ax - s.eye_x - s.eye_w - 0.015, y - s.eye_y
     fan = (fy / (fx + 0.05)) * 1.6
     fan = fan - torch.floor(fan + 0.5)
@@ -93,9 +94,11 @@ def _paint_nose(c: Canvas, ax: Tensor, y: Tensor, z: Tensor) -> None:
     ax, y, z = ax.index_select(0, rows), y.index_select(0, rows), z.index_select(0, rows)
     near = nose_field(ax, y, z, s)
     c.name("nose", (near < 0.012) & (y < 0.06), rows)
-    c.tint((1.03, 0.88, 0.86), bump(((y - s.nose_tip_y) * 10.0) * ((y - s.nose_tip_y) * 10.0)) * ramp(near, 0.03, 0.0) * 0.9, rows)
+    tip = (y - s.nose_tip_y) * 10.0
+    c.tint((1.03, 0.88, 0.86), bump(tip * tip) * ramp(near, 0.03, 0.0) * 0.9, rows)
     # creases where the wings meet the cheeks
-    c.tint((0.80, 0.68, 0.64), bump((near - 0.022) * (near - 0.022) * 3600.0) * ramp(y, s.nose_tip_y + 0.08, s.nose_tip_y) * 0.55, rows)
+    crease = bump((near - 0.022) * (near - 0.022) * 3600.0) * ramp(y, s.nose_tip_y + 0.08, s.nose_tip_y)
+    c.tint((0.80, 0.68, 0.64), crease * 0.55, rows)
     hx, hy = (ax - s.nose_w * 0.62) / (s.nose_w * 0.40), (y - s.nose_tip_y + 0.034) * 52.0
     c.tint((0.38, 0.26, 0.24), ramp(hx * hx + hy * hy, 1.25, 0.5) * 0.9, rows)
     below = (y - s.nose_tip_y + 0.062) * 26.0
@@ -105,14 +108,18 @@ def _paint_nose(c: Canvas, ax: Tensor, y: Tensor, z: Tensor) -> None:
 def _paint_beard(c: Canvas, x, ax, y, yl, z, front: Tensor, strand: float) -> None:
     s = c.s
     grow = beard_mask(ax, yl, s) * ramp(z, -0.16, -0.02)
-    lip_gap_x, lip_gap_y = x / (s.mouth_w * 0.95), (y - s.mouth_y + 0.01 + 0.035 * s.mouth_open) / (0.058 + 0.045 * s.mouth_open)
+    lip_gap_x = x / (s.mouth_w * 0.95)
+    lip_gap_y = (y - s.mouth_y + 0.01 + 0.035 * s.mouth_open) / (0.058 + 0.045 * s.mouth_open)
     bare = ramp(lip_gap_x * lip_gap_x + lip_gap_y * lip_gap_y, 0.9, 1.35)
     tash_y = s.nose_tip_y - 0.075
     droop = s.mouth_y + 0.058 - 0.05 * ramp(ax, 0.10, 0.24) + 0.03 * s.mouth_open
-    tash = ramp(y, droop - 0.015, droop + 0.008) * ramp(y - tash_y + 0.10 * ax * ax * 6.0, 0.030, 0.0) * ramp(ax, 0.25, 0.20) * front
+    tash = ramp(y, droop - 0.015, droop + 0.008) * ramp(y - tash_y + 0.10 * ax * ax * 6.0, 0.030, 0.0)
+    tash = tash * ramp(ax, 0.25, 0.20) * front
     tash = tash * (1.0 - 0.55 * bump(x * x * 3000.0))
     full = torch.maximum(grow * bare * s.beard, tash * s.moustache)
-    grain = 1.0 + strand * (0.09 * sin_turns(x * 23.0 + 0.5 * sin_turns(y * 2.3 + s.id1)) + 0.07 * sin_turns(x * 11.0 + 3.0 * y + s.id2))
+    grain = 1.0 + strand * (
+        0.09 * sin_turns(x * 23.0 + 0.5 * sin_turns(y * 2.3 + s.id1)) + 0.07 * sin_turns(x * 11.0 + 3.0 * y + s.id2)
+    )
     ink = tuple(k * 0.80 * grain for k in s.rgb("hair"))
     shadow = torch.maximum(grow * bare, tash) * s.stubble
     for k, h in enumerate(s.rgb("hair")):

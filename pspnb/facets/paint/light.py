@@ -36,7 +36,9 @@ def highlight(n: RGB, s: Samples, sharpness: int) -> Tensor:
     return p
 
 
-def shade(albedo: RGB, n: RGB, s: Samples, *, wrap: RGB | tuple[float, float, float], gloss: Tensor, occlusion: Tensor) -> RGB:
+def shade(
+    albedo: RGB, n: RGB, s: Samples, *, wrap: RGB | tuple[float, float, float], gloss: Tensor, occlusion: Tensor
+) -> RGB:
     """Lit colours. `wrap`: how far light reaches round the edge, per channel; `gloss`: added highlight; `occlusion`: 1 = open."""
     ndl = dot_light(n, s)
     sky = 0.86 + 0.14 * n[1]
@@ -45,7 +47,10 @@ def shade(albedo: RGB, n: RGB, s: Samples, *, wrap: RGB | tuple[float, float, fl
     out = []
     for i, (key, cool) in enumerate(zip((s.key_r, s.key_g, s.key_b), (0.985, 1.0, 1.03), strict=True)):
         lit = ((ndl + wrap[i]) * (1.0 / (1.0 + wrap[i]))).clamp(min=0.0)
-        out.append(albedo[i] * (s.fill * sky * cool + key * lit) * occlusion + (gloss + rim * (0.3 + albedo[i])) * key * occlusion)
+        out.append(
+            albedo[i] * (s.fill * sky * cool + key * lit) * occlusion
+            + (gloss + rim * (0.3 + albedo[i])) * key * occlusion
+        )
     return out[0], out[1], out[2]
 
 

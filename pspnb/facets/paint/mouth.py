@@ -22,7 +22,11 @@ def paint_mouth(c: Canvas, x, y, z) -> None:
     upper = s.lip * 0.80 * bow * mix(arc, round_, arc * 0.5)
     lower = s.lip * 1.22 * mix(arc, round_, 0.4)
     # skin around: philtrum, the shade under the lower lip, folds of a smile or of age
-    philtrum = bump(x * x * 2200.0) * ramp(y, up_in + upper, up_in + upper + 0.02) * ramp(y, s.mouth_y + 0.14, s.mouth_y + 0.09)
+    philtrum = (
+        bump(x * x * 2200.0)
+        * ramp(y, up_in + upper, up_in + upper + 0.02)
+        * ramp(y, s.mouth_y + 0.14, s.mouth_y + 0.09)
+    )
     c.tint((0.86, 0.78, 0.76), philtrum * 0.5, rows)
     under = (y - (low_in - lower) + 0.022) * 26.0
     c.tint((0.78, 0.66, 0.63), bump(under * under) * ramp(u.abs(), 0.95, 0.3) * 0.6, rows)

@@ -35,7 +35,7 @@ def weave(x: Tensor, y: Tensor, z: Tensor, s: Samples, carry) -> tuple[Tensor, T
     stripes = _soft_square(sin_turns(va), soft)
     sx, sy = _soft_square(sin_turns(ua * 0.8), soft), _soft_square(sin_turns(va * 0.8), soft)
     fine = ramp(sin_turns(va * 0.8 + 0.1), 0.90, 0.98) + ramp(sin_turns(ua * 0.8 + 0.1), 0.90, 0.98)
-    i, j = torch.floor(u), torch.floor(v)
+    j = torch.floor(v)
     odd = j - 2.0 * torch.floor(j * 0.5)
     du, dv = u + 0.5 * odd - torch.floor(u + 0.5 * odd) - 0.5, v - j - 0.5
     r2 = du * du + dv * dv
