@@ -109,22 +109,20 @@ def plan(quad: Float[np.ndarray, "4 2"], image_size: tuple[int, int], *, size: i
     border = max(int(np.rint(qsize * 0.1)), 3)
     left, top = np.floor(quad.min(axis=0)).astype(int) - border
     right, bottom = np.ceil(quad.max(axis=0)).astype(int) + border
-    crop = (max(int(left), 0), max(int(top), 0), min(int(right), w), min(int(bottom), h))
-    if crop[2] - crop[0] < w or crop[3] - crop[1] < h:
-        w, h = crop[2] - crop[0], crop[3] - crop[1]
-        quad = quad - crop[:2]
-    else:
-        crop = None
+    kept = (max(int(left), 0), max(int(top), 0), min(int(right), w), min(int(bottom), h))
+    crop = None
+    if kept[2] - kept[0] < w or kept[3] - kept[1] < h:
+        crop, quad = kept, quad - kept[:2]
+        w, h = kept[2] - kept[0], kept[3] - kept[1]
 
     left, top = np.floor(quad.min(axis=0)).astype(int)
     right, bottom = np.ceil(quad.max(axis=0)).astype(int)
-    overhang = (-left + border, -top + border, right - w + border, bottom - h + border)
-    pad = tuple(max(int(o), 0) for o in overhang)
-    if max(pad) > border - 4:
-        pad = tuple(max(p, int(np.rint(qsize * 0.3)), 1) for p in pad)
+    overhang = np.array([-left + border, -top + border, right - w + border, bottom - h + border]).clip(min=0)
+    pad = None
+    if overhang.max() > border - 4:
+        wide = np.maximum(overhang, max(int(np.rint(qsize * 0.3)), 1))
+        pad = (int(wide[0]), int(wide[1]), int(wide[2]), int(wide[3]))
         quad = quad + pad[:2]
-    else:
-        pad = None
     return Plan(shrink, crop, pad, quad, qsize)
 
 
@@ -190,7 +188,7 @@ class FaceDetector:
         return faces[0]
 
     def _detect_at(self, image: Image.Image, scale: float) -> list[Face]:
-        size = tuple(max(1, round(s * scale)) for s in image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         resized = image.convert("RGB").resize(size, Image.Resampling.BILINEAR) if scale != 1 else image.convert("RGB")
         self._net.setInputSize(size)
         _, rows = self._net.detect(np.ascontiguousarray(np.asarray(resized)[:, :, ::-1]))  # OpenCV wants BGR
@@ -226,7 +224,7 @@ def _pad(image: Image.Image, pad: tuple[int, int, int, int], qsize: float) -> Im
     from scipy.ndimage import gaussian_filter
 
     left, top, right, bottom = pad
-    pixels = np.pad(np.float32(image), ((top, bottom), (left, right), (0, 0)), mode="reflect")
+    pixels = np.pad(np.asarray(image, dtype=np.float32), ((top, bottom), (left, right), (0, 0)), mode="reflect")
     h, w = pixels.shape[:2]
     y, x = np.ogrid[:h, :w]
     mask = np.maximum(
@@ -260,7 +258,9 @@ def align_folder(
     jobs = plan_jobs(source, output, endings=[f".{image_format}"])
     todo = [job for job in jobs if overwrite or not job.done]
     report = Report(kept=len(jobs) - len(todo))
-    net = FaceDetector(detector) if todo else None
+    if not todo:
+        return report
+    net = FaceDetector(detector)
     for job in tqdm(todo, unit="image", disable=None if progress else True):
         try:
             image = align_file(job.source, detector=net, size=size)

@@ -11,7 +11,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg, subcommand
@@ -114,7 +114,7 @@ class Align:
 class Models:
     """List what is shipped, with its card, and where the official files are published."""
 
-    name: Positional[str] | None = None
+    name: Positional[Annotated[str | None, arg(metavar="NAME")]] = None
     """Show the whole card of this model."""
 
     def run(self) -> int:
@@ -161,11 +161,59 @@ class Facets:
         return 0
 
 
+@dataclass(frozen=True)
+class Train:
+    """Train a network of the Facets world: its generator, or one of the instruments that judge it."""
+
+    what: Positional[Literal["generator", "instrument"]]
+    """What to train."""
+    out: Path
+    """Folder of the run: checkpoint, log and samples."""
+    name: Positional[Annotated[str | None, arg(metavar="NAME")]] = None
+    """Of the instrument: identity, identity_eval, parsing, factors, perceptual."""
+    scale: str = "facets64"
+    """Of the generator: facets64, facets128."""
+    preset: Annotated[Literal["cpu", "gpu"] | None, arg(metavar="cpu|gpu")] = None
+    """Recipe of the generator; default: that of the device."""
+    resume: bool = False
+    """Continue the run that is in the folder."""
+    steps: Annotated[int | None, arg(metavar="N")] = None
+    """Number of steps; default: that of the recipe."""
+    batch: Annotated[int | None, arg(metavar="N")] = None
+    """Images per step, for the generator; default: that of the recipe."""
+    images: Annotated[int | None, arg(metavar="N")] = None
+    """Use only the first N training images."""
+    seed: Annotated[int | None, arg(metavar="N")] = None
+    """Of everything random; default: that of the recipe."""
+    device: str = "auto"
+    """auto, cpu, cuda, ..."""
+
+    def run(self) -> int:
+        from pspnb.training.runs import train_generator, train_instrument
+        from pspnb.translate import pick_device
+
+        common: dict[str, Any] = {"out": self.out, "resume": self.resume, "steps": self.steps, "seed": self.seed}
+        device = pick_device(self.device)
+        if self.what == "generator":
+            if self.name is not None:
+                raise PspnbError(f"expected no name after generator, got {self.name!r}")
+            path = train_generator(
+                **common, scale=self.scale, preset=self.preset, batch=self.batch, n_images=self.images, device=device
+            )
+        else:
+            if self.name is None:
+                raise PspnbError("expected the name of an instrument: pspnb train instrument NAME --out FOLDER")
+            path = train_instrument(self.name, **common, n_images=self.images, device=device)
+        print(f"checkpoint -> {path}")
+        return 0
+
+
 Command = (
     Annotated[Translate, subcommand("translate")]
     | Annotated[Align, subcommand("align")]
     | Annotated[Models, subcommand("models")]
     | Annotated[Facets, subcommand("facets")]
+    | Annotated[Train, subcommand("train")]
 )
 
 
@@ -186,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def _parse(arguments: list[str]) -> Translate | Align | Models | Facets:
+def _parse(arguments: list[str]) -> Translate | Align | Models | Facets | Train:
     """Parse, with tyro's boxed page of advice reduced to the line that says what was wrong."""
     caught = io.StringIO()
     try:
@@ -205,12 +253,14 @@ def _parse(arguments: list[str]) -> Translate | Align | Models | Facets:
 
 
 def _advice(box: str) -> str:
-    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    """The text of tyro's first box, up to its first ruler."""
     body: list[str] = []
-    for line in lines[1:]:
-        if not line.strip("─"):
+    for line in box.splitlines()[1:]:  # the first line is a title; in ASCII a ruler follows it
+        text = line.strip("│|╭╮╰╯+ ")
+        if text.strip("─- "):
+            body.append(" ".join(text.split()))
+        elif body:
             break
-        body.append(" ".join(line.split()))
     return f"{' '.join(body)} (see pspnb --help)"
 
 

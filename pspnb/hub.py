@@ -94,7 +94,7 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
             f"{path}: not the weights its card describes (missing {missing[:3]}, unexpected {unexpected[:3]})"
         )
     if average is not None:
-        module.latent_avg.copy_(average)
+        module.get_buffer("latent_avg").copy_(average)
     return module.eval().to(device)
 
 
@@ -113,7 +113,7 @@ def _class(name: str) -> type[nn.Module]:
     from pspnb import psp
     from pspnb.nn import backbones, discriminator, encoders, stylegan2
 
-    known = {
+    known: dict[str, type[nn.Module]] = {
         kind.__name__: kind
         for kind in (
             stylegan2.Generator,

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ def read_labels(path: str | os.PathLike, *, n_classes: int, max_pixels: int = MA
     A palette image gives its indices, not its colours. Raises ImageError when a value is not a class.
     """
     labels = _decode(Path(path), _to_labels, max_pixels)
-    highest = labels.getextrema()[1]
+    highest = int(np.asarray(labels).max())
     if highest >= n_classes:
         raise ImageError(
             f"{path}: a label map holds class numbers 0 to {n_classes - 1}, one channel; found the value {highest}"
@@ -74,12 +74,13 @@ def to_image(picture: Float[Tensor, "3 h w"]) -> Image.Image:
 def write_image(image: Image.Image, path: str | os.PathLike) -> None:
     """Write PNG, JPEG (quality 95) or WebP (lossless) by the file's extension; all of the file, or nothing of it."""
     path = Path(path)
-    options = {
+    known: dict[str, dict[str, Any]] = {
         ".png": {"format": "PNG"},
         ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
         ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
         ".webp": {"format": "WEBP", "lossless": True},
-    }.get(path.suffix.lower())
+    }
+    options = known.get(path.suffix.lower())
     if options is None:
         raise ImageError(f"{path}: expected an output name that ends in .png, .jpg, .jpeg or .webp")
     write_atomically(path, lambda stream: image.save(stream, **options))
@@ -164,17 +165,20 @@ def _decode(path: Path, convert: Callable[[Image.Image], Image.Image], max_pixel
                 _check_header(image, max_pixels)
                 image.load()
                 return convert(_upright(image))
-    except ImageError as error:
-        reason, cause = str(error), error
-    except Image.DecompressionBombError as error:
-        reason, cause = _too_large(max_pixels), error
-    except UnidentifiedImageError as error:
-        reason, cause = f"not an image; expected {_READABLE}", error
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        reason, cause = f"cannot read: {error.strerror}", error
     except Exception as error:  # a decoder that is given hostile or damaged bytes may raise anything
-        reason, cause = f"damaged or truncated image ({' '.join(str(error).split()) or type(error).__name__})", error
-    raise ImageError(f"{path}: {reason}") from cause
+        raise ImageError(f"{path}: {_reason(error, max_pixels)}") from error
+
+
+def _reason(error: Exception, max_pixels: int) -> str:
+    if isinstance(error, ImageError):
+        return str(error)
+    if isinstance(error, Image.DecompressionBombError):
+        return _too_large(max_pixels)
+    if isinstance(error, UnidentifiedImageError):
+        return f"not an image; expected {_READABLE}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot read: {error.strerror}"
+    return f"damaged or truncated image ({' '.join(str(error).split()) or type(error).__name__})"
 
 
 def _check_header(image: Image.Image, max_pixels: int) -> None:

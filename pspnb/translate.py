@@ -42,7 +42,7 @@ def task_of(psp: PSP, *, model_name: str = "", task: str | None = None) -> Task:
 
     Raises PspnbError when the task is unknown or reads another number of channels.
     """
-    channels = psp.encoder.in_channels
+    channels = int(psp.encoder.in_channels)  # type: ignore[arg-type]
     guess = task or next((name for name in TASKS if model_name.endswith(f"/{name}")), _TASK_BY_CHANNELS.get(channels))
     if guess is None:
         raise PspnbError(f"the model reads {channels} channels; expected --task, one of {', '.join(TASKS)}")

@@ -301,6 +301,24 @@ def test_unknown_device(put, content):
     refused(pspnb.load, put(content), match="cannot use the device 'tpu9'", device="tpu9")
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_tensors_of_any_shape_give_our_error(put, content, seed):
+    """Some tensors lost, some cut, reshaped or of another type: never another exception than ours."""
+    random = np.random.RandomState(seed)
+    state = dict(content["state_dict"])
+    for key in random.choice(sorted(state), size=random.randint(1, 40), replace=False):
+        kind = random.randint(4)
+        if kind == 0:
+            del state[key]
+        elif kind == 1:
+            state[key] = state[key].flatten()[: random.randint(3)]
+        elif kind == 2:
+            state[key] = state[key].reshape(-1, 1, 1)
+        else:
+            state[key] = "text" if random.randint(2) else torch.tensor(3)
+    refused(pspnb.load, put({**content, "state_dict": state}), match="x.pt: ")
+
+
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     psp = tiny_psp()
     checkpoints.save_psp(psp, tmp_path / "x.pt")
@@ -312,6 +330,22 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     refused(checkpoints.save_psp, psp, tmp_path / "x.pt", match="cannot write: No space left", kind=PspnbError)
     assert (tmp_path / "x.pt").read_bytes() == before and os.listdir(tmp_path) == ["x.pt"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_damaged_nvidia_pickles_give_our_error(tmp_path, seed):
+    """A few bytes changed anywhere: it loads, or it is refused in one line."""
+    random = np.random.RandomState(seed)
+    write_ada(tmp_path / "x.pkl", ada_tensors(8))
+    data = bytearray((tmp_path / "x.pkl").read_bytes())
+    end = len(data) if seed % 2 else 3000  # the first part holds the structure
+    for place in random.randint(0, end, size=random.randint(1, 6)):
+        data[place] = random.randint(256)
+    (tmp_path / "x.pkl").write_bytes(data)
+    try:
+        pspnb.load_generator(tmp_path / "x.pkl")
+    except LoadError as error:
+        assert "\n" not in str(error)
 
 
 # ---- images -------------------------------------------------------------------------------------------------------
@@ -326,6 +360,27 @@ def test_truncated_image(tmp_path, name, share):
     Image.fromarray(PICTURE).save(path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     refused(images.read_image, path, match=rf"{name}: (damaged or truncated image|not an image)", kind=ImageError)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.webp", "x.tiff", "x.bmp", "x.gif", "x.ppm"])
+def test_damaged_images_give_our_error(tmp_path, name):
+    """Bytes changed anywhere: a picture or our one line, never another exception."""
+    random = np.random.RandomState(0)
+    path = tmp_path / name
+    Image.fromarray(PICTURE).save(path)
+    data = path.read_bytes()
+    refusals = 0
+    for _ in range(60):
+        damaged = bytearray(data)
+        for place in random.randint(0, min(len(data), 400), size=random.randint(1, 5)):
+            damaged[place] = random.randint(256)
+        path.write_bytes(damaged)
+        try:
+            assert images.read_image(path).mode == "RGB"
+        except ImageError as error:
+            refusals += 1
+            assert "\n" not in str(error)
+    assert refusals > 0 or name == "x.bmp"
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "webp", "gif"])

@@ -20,6 +20,8 @@ from pspnb.nn.stylegan2 import Generator, noise_shapes
 
 Tensors = Mapping[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
+# What reading sizes out of arbitrary tensors, and building a network of those sizes, may raise.
+_UNREADABLE = (KeyError, IndexError, ValueError, TypeError, ArithmeticError, RuntimeError)
 
 
 def part(tensors: Tensors, prefix: str) -> dict[str, Tensor]:
@@ -67,7 +69,7 @@ def generator(tensors: Tensors, *, lr_mlp: float = 0.01) -> Generator:
         arguments = generator_arguments(tensors)
         with torch.device("meta"):
             module = Generator(**arguments, lr_mlp=lr_mlp)
-    except (KeyError, IndexError, ValueError) as error:
+    except _UNREADABLE as error:
         raise LoadError(f"expected a StyleGAN2 generator (rosinality names); found {describe(tensors)}") from error
     return fill(module, {**_constants(arguments, tensors), **tensors}, "generator")
 
@@ -99,7 +101,7 @@ def encoder(tensors: Tensors, *, style_dim: int) -> nn.Module:
     try:
         with torch.device("meta"):
             module = _empty_encoder(tensors, style_dim)
-    except (KeyError, IndexError, ValueError) as error:
+    except _UNREADABLE as error:
         raise LoadError(f"expected a pSp encoder; found {describe(tensors)}") from error
     return fill(module, tensors, "encoder")
 
@@ -143,7 +145,7 @@ def face_embedder(tensors: Tensors) -> FaceEmbedder:
                 affine="output_layer.4.weight" in tensors,
                 **body,
             )
-    except (KeyError, IndexError, ValueError) as error:
+    except _UNREADABLE as error:
         raise LoadError(f"expected a face-recognition network (IR or IR-SE); found {describe(tensors)}") from error
     return fill(module, tensors, "face-recognition network")
 

@@ -114,7 +114,7 @@ def save_psp(psp: PSP, path: str | os.PathLike, *, options: Mapping[str, Any] | 
         **(options or {}),
     }
     state = {key: value for key, value in psp.state_dict().items() if key != "latent_avg"}
-    content = {"state_dict": state, "opts": opts}
+    content: dict[str, Any] = {"state_dict": state, "opts": opts}
     if psp.start_from_latent_avg:
         content["latent_avg"] = psp.latent_avg[:1].clone() if opts["learn_in_w"] else psp.latent_avg
     _save(content, path)
