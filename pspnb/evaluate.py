@@ -78,7 +78,9 @@ def label_shares(parsing: ParsingNet, images: Float[Tensor, "n 3 H H"]) -> Float
 
 
 @torch.no_grad()
-def style_shares(generator: Generator, factors: FactorNet, *, pairs: int = 500, seed: int = 0) -> dict[str, dict[str, float]]:
+def style_shares(
+    generator: Generator, factors: FactorNet, *, pairs: int = 500, seed: int = 0
+) -> dict[str, dict[str, float]]:
     """What swapping a group of styles changes: group -> {pose, shape, colour: share of the difference between the two images}.
 
     For pairs (a, b): a's styles with one group from b. Continuous factors: sum of |f(mixed) - f(a)| over sum of |f(b) - f(a)|;

@@ -23,9 +23,7 @@ def frechet_distance(a: Float[Tensor, "n f"], b: Float[Tensor, "m f"]) -> float:
     return float((mean + cov_a.trace() + cov_b.trace() - 2 * cross).clamp(min=0))
 
 
-def precision_recall(
-    real: Float[Tensor, "n f"], fake: Float[Tensor, "m f"], *, k: int = 3
-) -> tuple[float, float]:
+def precision_recall(real: Float[Tensor, "n f"], fake: Float[Tensor, "m f"], *, k: int = 3) -> tuple[float, float]:
     """Share of fakes within the real manifold, and of reals within the fake one (Kynkaanniemi et al. 2019).
 
     A manifold is the union of balls around its samples that reach to their `k`-th nearest neighbour.
@@ -52,8 +50,9 @@ def ssim(x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tens
     """Structural similarity of each pair (Gaussian window of 11, sigma 1.5), images in [-1, 1], clamped."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    out = structural_similarity_index_measure(x.clamp(-1, 1), y.clamp(-1, 1), data_range=2.0, reduction="none")
-    return out.reshape(len(x))
+    # SSIM compares means by their ratio, so it is defined on brightness from 0, not on [-1, 1].
+    x, y = (x.clamp(-1, 1) + 1) / 2, (y.clamp(-1, 1) + 1) / 2
+    return structural_similarity_index_measure(x, y, data_range=1.0, reduction="none").reshape(len(x))
 
 
 def bootstrap_interval(
@@ -81,13 +80,15 @@ def class_iou(counts: Int[Tensor, "k k"]) -> Float[Tensor, "k"]:
     return hit / (counts.sum(0) + counts.sum(1) - counts.diag()).double()
 
 
-def verification(
-    similarity: Float[Tensor, "p"], same: Bool[Tensor, "p"], *, far: float = 1e-3
-) -> dict[str, float]:
+def verification(similarity: Float[Tensor, "p"], same: Bool[Tensor, "p"], *, far: float = 1e-3) -> dict[str, float]:
     """Accuracy at the best threshold, and the share of same-person pairs accepted when `far` of the others are (TAR@FAR)."""
     similarity = similarity.double()
     own, other = similarity[same], similarity[~same]
-    threshold = torch.quantile(other, 1 - far) if len(other) < 10_000_000 else other.kthvalue(int(len(other) * (1 - far))).values
+    threshold = (
+        torch.quantile(other, 1 - far)
+        if len(other) < 10_000_000
+        else other.kthvalue(int(len(other) * (1 - far))).values
+    )
     order = similarity.argsort(descending=True)
     hits, misses = same[order].cumsum(0), (~same[order]).cumsum(0)
     balanced = (hits / len(own) + (len(other) - misses) / len(other)) / 2

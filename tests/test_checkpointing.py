@@ -27,7 +27,8 @@ from pspnb.training.gan import GanConfig, GanTrainer
 from pspnb.training.loop import fit
 torch.set_num_threads(1)
 channels = ((4, 8), (8, 8), (16, 8))
-config = GanConfig(size=16, style_dim=8, n_mlp=2, channels=channels, d_channels=channels, steps=int(sys.argv[2]), batch=4, r1_every=4)
+steps = int(sys.argv[2])
+config = GanConfig(size=16, style_dim=8, n_mlp=2, channels=channels, d_channels=channels, steps=steps, batch=4, r1_every=4)
 pixels = torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 trainer = GanTrainer(config, lambda i: pixels[i], len(pixels))
 fit(trainer, Path(sys.argv[1]), steps=config.steps, batch=4, resume=True, progress=False, checkpoint_every=10, log_every=5,
@@ -36,7 +37,9 @@ fit(trainer, Path(sys.argv[1]), steps=config.steps, batch=4, resume=True, progre
 
 
 def start(out: Path, steps: int) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", TINY_RUN, str(out), str(steps)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        [sys.executable, "-c", TINY_RUN, str(out), str(steps)], env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
 
 
 def wait_for(path: Path, seconds: float = 60) -> None:

@@ -28,7 +28,9 @@ class ResidualUnit(nn.Module):
         self.second = nn.Sequential(nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False), nn.BatchNorm2d(c_out))
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or c_in != c_out:
-            self.shortcut = nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out))
+            self.shortcut = nn.Sequential(
+                nn.AvgPool2d(stride), nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out)
+            )
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
         return F.relu(self.second(self.first(x)) + self.shortcut(x))
@@ -56,7 +58,9 @@ class PlainEmbedder(nn.Module):
     def embed_raw(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
         """Embedding before normalisation."""
         if x.shape[-2:] != (self.input_size, self.input_size):
-            raise ValueError(f"expected images of shape (b, 3, {self.input_size}, {self.input_size}), got {tuple(x.shape)}")
+            raise ValueError(
+                f"expected images of shape (b, 3, {self.input_size}, {self.input_size}), got {tuple(x.shape)}"
+            )
         return self.layers(x.contiguous(memory_format=torch.channels_last)).float()
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
@@ -108,7 +112,7 @@ class FactorNet(nn.Module):
         ranges: Mapping[str, Sequence[float]],
         input_size: int = 64,
         widths: Sequence[int] = (24, 48, 80, 112, 128),
-        feature_dim: int = 192,
+        feature_dim: int = 160,
     ):
         super().__init__()
         self.heads, self.ranges = dict(heads), {name: tuple(pair) for name, pair in ranges.items()}
@@ -118,14 +122,19 @@ class FactorNet(nn.Module):
         side = input_size // 2 ** (len(widths) - 1)
         self.trunk = nn.Sequential(*units)
         self.project = nn.Sequential(
-            nn.Flatten(), nn.Linear(widths[-1] * side**2, feature_dim, bias=False), nn.BatchNorm1d(feature_dim), nn.ReLU()
+            nn.Flatten(),
+            nn.Linear(widths[-1] * side**2, feature_dim, bias=False),
+            nn.BatchNorm1d(feature_dim),
+            nn.ReLU(),
         )
         self.head = nn.Linear(feature_dim, sum(self.heads.values()))
 
     def features(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b f"]:
         """The last hidden layer."""
         if x.shape[-2:] != (self.input_size, self.input_size):
-            raise ValueError(f"expected images of shape (b, 3, {self.input_size}, {self.input_size}), got {tuple(x.shape)}")
+            raise ValueError(
+                f"expected images of shape (b, 3, {self.input_size}, {self.input_size}), got {tuple(x.shape)}"
+            )
         return self.project(self.trunk(x.contiguous(memory_format=torch.channels_last)).contiguous()).float()
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> dict[str, Tensor]:
@@ -170,13 +179,18 @@ class PerceptualNet(nn.Module):
 
     def features(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
         """The unit-normalised maps; keep a target's to use them again."""
-        return [m / (torch.linalg.vector_norm(m, dim=1, keepdim=True) + 1e-6) for m in (m.float() for m in self.maps(images))]
+        return [
+            m / (torch.linalg.vector_norm(m, dim=1, keepdim=True) + 1e-6)
+            for m in (m.float() for m in self.maps(images))
+        ]
 
     def distance(
         self, a: list[Float[Tensor, "b _c _h _w"]], b: list[Float[Tensor, "b _c _h _w"]]
     ) -> Float[Tensor, "b"]:
         """Distance of each pair, from two lists of `features`; 0 for equal images, at most 4."""
-        return torch.stack([(p - q).square().mean(dim=(2, 3)).sum(dim=1) for p, q in zip(a, b, strict=True)]).mean(dim=0)
+        return torch.stack([(p - q).square().mean(dim=(2, 3)).sum(dim=1) for p, q in zip(a, b, strict=True)]).mean(
+            dim=0
+        )
 
     def forward(self, x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:
         """Distance of each pair of images; no gradient reaches `y`."""

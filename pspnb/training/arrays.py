@@ -74,7 +74,9 @@ def split_arrays(split: str, size: int, *, n: int | None = None, device: str | t
         )
     data = Facets(split, size, n=n)
     # Copy on write: torch wants writable memory, and nothing may write to the cache.
-    images, labels = (torch.from_numpy(np.load(data.folder / f"{k}.npy", mmap_mode="c")[: data.n]) for k in ("images", "labels"))
+    images, labels = (
+        torch.from_numpy(np.load(data.folder / f"{k}.npy", mmap_mode="c")[: data.n]) for k in ("images", "labels")
+    )
     return FacetsArrays(images, labels, data.factors(), identity_of(split, torch.arange(data.n)))
 
 

@@ -37,14 +37,18 @@ def _geometry(images: Tensor, normal, chosen) -> Tensor:
     angle = math.radians(12) * normal(1) * chosen()
     shift = 0.125 * normal(2) * chosen()
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    theta = torch.stack([torch.cat([flip * cos, -sin, shift[:, :1]], 1), torch.cat([flip * sin, cos, shift[:, 1:]], 1)], 1)
+    theta = torch.stack(
+        [torch.cat([flip * cos, -sin, shift[:, :1]], 1), torch.cat([flip * sin, cos, shift[:, 1:]], 1)], 1
+    )
     where = F.affine_grid(theta.float(), list(images.shape), align_corners=False)
     return F.grid_sample(images.float(), where, padding_mode="reflection", align_corners=False).to(images.dtype)
 
 
 def _colour(images: Tensor, normal, chosen) -> Tensor:
     """Brightness (sd 0.2), contrast (sd 0.5 in log2) and a rotation of the colours around the grey axis."""
-    images = images * torch.exp2(0.5 * normal(1) * chosen())[..., None, None] + (0.2 * normal(1) * chosen())[..., None, None]
+    images = (
+        images * torch.exp2(0.5 * normal(1) * chosen())[..., None, None] + (0.2 * normal(1) * chosen())[..., None, None]
+    )
     angle = (math.pi * normal(1) * chosen())[:, 0]
     cos, sin = torch.cos(angle), torch.sin(angle)
     grey = (1 - cos) / 3

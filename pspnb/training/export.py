@@ -25,7 +25,9 @@ def half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if tensor.is_floating_point():
             small = tensor.to(torch.float16)
             if not bool(torch.isfinite(small).all()):
-                raise ValueError(f"expected values within the range of float16, got {float(tensor.abs().max()):.3g} in {name}")
+                raise ValueError(
+                    f"expected values within the range of float16, got {float(tensor.abs().max()):.3g} in {name}"
+                )
             tensor = small
         out[name] = tensor.clone()
     return out
@@ -67,8 +69,12 @@ def commit() -> str:
     """Commit of the repository this package lies in, "-dirty" when files differ from it; "unknown" outside one."""
     root = Path(__file__).parents[2]
     try:
-        short = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
-        dirty = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "pspnb"], cwd=root, capture_output=True, check=False)
+        short = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        )
+        dirty = subprocess.run(
+            ["git", "diff", "--quiet", "HEAD", "--", "pspnb"], cwd=root, capture_output=True, check=False
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return short.stdout.strip() + ("-dirty" if dirty.returncode else "")

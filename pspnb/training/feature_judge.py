@@ -54,5 +54,5 @@ class FeatureJudge(nn.Module):
             feature = maps[i] if turns is None else turns[k](maps[i])
             logits.append(head(feature))
             if turns is not None:
-                turns[k].logits = logits[-1]
+                turns[k].remember(logits[-1])
         return torch.cat(logits, dim=1)

@@ -11,9 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def discriminator_loss(
-    real_logits: Float[Tensor, "b 1"], fake_logits: Float[Tensor, "b 1"]
-) -> Float[Tensor, ""]:
+def discriminator_loss(real_logits: Float[Tensor, "b 1"], fake_logits: Float[Tensor, "b 1"]) -> Float[Tensor, ""]:
     """-log sigma(D(x)) - log(1 - sigma(D(G(z)))), batch mean; 2 log 2 = 1.386 when D cannot tell."""
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
@@ -56,16 +54,23 @@ class TurnGradient(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         logits = ctx.turn.logits
         if logits is None:
-            raise RuntimeError("expected GradientTurn.logits to be set before backward()")
-        factor = -torch.exp(-logits.detach().float().clamp(-30, 30))
+            raise RuntimeError("expected GradientTurn.remember(logits) before backward()")
+        factor = -torch.exp(-logits.float().clamp(-30, 30))
         return gradient * factor.view(-1, 1, 1, 1).to(gradient.dtype), None
 
 
 class GradientTurn:
-    """Carries the fake logits from the forward pass to `TurnGradient.backward`."""
+    """Carries the fake logits from the forward pass to `TurnGradient.backward`.
+
+    It keeps them detached: with their graph, which leads back to this object, they would never be freed.
+    """
 
     def __init__(self) -> None:
         self.logits: Float[Tensor, "b 1"] | None = None
 
-    def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-        return TurnGradient.apply(images, self)
+    def remember(self, logits: Float[Tensor, "b 1"]) -> None:
+        """Call with D's answer to the images that went through this object, before `backward`."""
+        self.logits = logits.detach()
+
+    def __call__(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return TurnGradient.apply(x, self)

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ class TrainingDiverged(PspnbError):
     """A loss or a weight is no longer a number; the last good checkpoint is kept."""
 
 
+@runtime_checkable
 class Steppable(Protocol):
     """What the loop needs of a trainer."""
 

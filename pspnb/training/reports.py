@@ -43,7 +43,7 @@ def identity_report(net: nn.Module, data: FacetsArrays) -> dict[str, float]:
 
 def parsing_report(net: nn.Module, data: FacetsArrays) -> dict[str, float]:
     """Pixel accuracy, mean IoU and IoU of each class."""
-    counts = confusion(in_batches(net.labels, data), data.labels, N_CLASSES)
+    counts = confusion(in_batches(net.labels, data), data.labels.long(), N_CLASSES)
     iou = class_iou(counts)
     report = {"mean_iou": float(iou.nanmean()), "pixel_accuracy": float(counts.diag().sum() / counts.sum())}
     return report | {f"iou_{name}": float(value) for name, value in zip(CLASSES, iou, strict=True)}
@@ -75,8 +75,8 @@ def factors_report(net: nn.Module, data: FacetsArrays) -> dict[str, float]:
 DISTORTIONS: dict[str, tuple[float, ...]] = {
     "blur": (0.5, 0.8, 1.2, 1.8, 2.5),  # sigma in pixels
     "noise": (0.03, 0.07, 0.14, 0.25, 0.4),  # standard deviation
-    "shift": (1, 2, 3, 5, 8),  # pixels
-    "yaw": (2, 5, 10, 18, 30),  # degrees
+    "shift": (1.0, 2.0, 3.0, 5.0, 8.0),  # pixels
+    "yaw": (2.0, 5.0, 10.0, 18.0, 30.0),  # degrees
     "smile": (0.1, 0.25, 0.5, 0.8, 1.2),
     "skin_tone": (0.05, 0.12, 0.25, 0.4, 0.6),
 }

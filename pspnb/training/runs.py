@@ -29,7 +29,14 @@ _WIDE = ((4, 384), (8, 384), (16, 256), (32, 128), (64, 64))
 GENERATORS: dict[tuple[str, str], GanConfig] = {
     ("facets64", "cpu"): GanConfig(),
     ("facets64", "gpu"): GanConfig(
-        steps=80_000, batch=64, lr=2.5e-3, one_pass=False, ema_images=20_000, compile=True, sample_every=2000, checkpoint_every=2000
+        steps=80_000,
+        batch=64,
+        lr=2.5e-3,
+        one_pass=False,
+        ema_images=20_000,
+        compile=True,
+        sample_every=2000,
+        checkpoint_every=2000,
     ),
     ("facets128", "gpu"): GanConfig(
         size=128,
@@ -119,7 +126,9 @@ def train_instrument(
 # ---- shipping ------------------------------------------------------------------------------------------------------
 
 
-def ship_generator(run: str | Path, *, name: str = "facets64/generator", folder: str | Path = ZOO, note: str = "") -> Path:
+def ship_generator(
+    run: str | Path, *, name: str = "facets64/generator", folder: str | Path = ZOO, note: str = ""
+) -> Path:
     """The average generator of a run as a zoo file, with `latent_avg` (mean of 100,000 mapped z) inside."""
     state = load_checkpoint(Path(run) / "checkpoint.pt")
     c = state["config"]
@@ -183,5 +192,3 @@ def _provenance(run: Path, state: dict[str, Any], note: str) -> dict[str, Any]:
         "config": c,
     }
     return out | ({"note": note} if note else {})
-
-

@@ -1,0 +1,113 @@
+"""`make weights`: retrain everything that is shipped, in order, resumable at any point. `python -m pspnb.training.weights`.
+
+A stage is a run folder under `runs/`; a stage whose checkpoint has reached its last step is only shipped again, so that a second
+call after an interruption goes on where the first one stopped.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pspnb.errors import PspnbError
+from pspnb.training.checkpoint import load_checkpoint
+from pspnb.training.instruments import CONFIGS
+from pspnb.training.journal import read_journal
+from pspnb.training.runs import (
+    generator_config,
+    pick_device,
+    ship_generator,
+    ship_instrument,
+    train_generator,
+    train_instrument,
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One shipped file: how to train it into a folder, how to ship it, and what it takes.
+
+    `images`: how many it trains on in all; `rate`: images per second on one CPU core, the estimate before it has started.
+    """
+
+    name: str
+    steps: int
+    images: int
+    rate: float
+    train: Callable[[Path], object]
+    ship: Callable[[Path], object]
+
+
+def stages(device: str | None = None) -> list[Stage]:
+    """The shipped networks in the order in which they need one another."""
+    out = []
+    for name, c in CONFIGS.items():
+        out.append(
+            Stage(
+                name=name,
+                steps=c.steps,
+                images=c.steps * c.batch,
+                rate=300.0,
+                train=lambda folder, name=name: train_instrument(name, out=folder, resume=True, device=device),
+                ship=lambda folder, name=name: ship_instrument(name, folder),
+            )
+        )
+    g = generator_config(device=pick_device(device))
+    train = lambda folder: train_generator(out=folder, resume=True, device=device)  # noqa: E731
+    out.append(Stage("generator", g.steps, g.steps * g.batch, 60.0, train, ship_generator))
+    return out
+
+
+def seconds_left(stage: Stage, folder: Path) -> float:
+    """Time the stage still needs, at the rate its log shows or at its usual one."""
+    records = read_journal(folder / "log.jsonl")
+    if not records:
+        return stage.images / stage.rate
+    last = records[-1]
+    return max(stage.steps - last["step"], 0) * (stage.images / stage.steps) / max(last["images_per_s"], 1e-6)
+
+
+def run(plan: Sequence[Stage], runs: Path, *, say: Callable[[str], object]) -> bool:
+    """Train and ship each stage of `plan` under `runs`; returns False when a stage was stopped before its last step."""
+    for i, stage in enumerate(plan):
+        rest = sum(seconds_left(s, runs / s.name) for s in plan[i:])
+        say(f"[{i + 1}/{len(plan)}] {stage.name}: about {clock(rest)} left for everything")
+        started = time.monotonic()
+        stage.train(runs / stage.name)
+        if load_checkpoint(runs / stage.name / "checkpoint.pt")["step"] < stage.steps:
+            say(f"{stage.name}: stopped; run the same command again to go on")
+            return False
+        say(f"{stage.name}: {stage.ship(runs / stage.name)} after {clock(time.monotonic() - started)}")
+    return True
+
+
+def clock(seconds: float) -> str:
+    """'2 h 05 min' or '4 min'."""
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: which stages, where, on what."""
+    parser = argparse.ArgumentParser(prog="python -m pspnb.training.weights", description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
+    parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda when there is one)")
+    parser.add_argument("--only", nargs="*", default=None, help="names of stages (default: all)")
+    options = parser.parse_args(arguments)
+    plan = stages(options.device)
+    names = [s.name for s in plan]
+    if unknown := sorted(set(options.only or ()) - set(names)):
+        print(f"expected stages of {', '.join(names)}, got {', '.join(unknown)}", file=sys.stderr)
+        return 2
+    chosen = [s for s in plan if options.only is None or s.name in options.only]
+    try:
+        return 0 if run(chosen, options.runs, say=lambda line: print(line, file=sys.stderr, flush=True)) else 1
+    except PspnbError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

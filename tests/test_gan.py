@@ -1,0 +1,307 @@
+"""The GAN trainer: its losses against second derivations, its loop against NaN, its training against a small known world."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pspnb.errors import PspnbError
+from pspnb.nn.instruments import PerceptualNet
+from pspnb.nn.stylegan2 import Generator
+from pspnb.training import gan_losses as losses
+from pspnb.training.augment import AdaptiveStrength, augment
+from pspnb.training.critic import OnePassDiscriminator
+from pspnb.training.feature_judge import FeatureJudge
+from pspnb.training.gan import GanConfig, GanTrainer, lr_factor
+from pspnb.training.loop import TrainingDiverged, fit
+from pspnb.training.order import batch_indices
+from pspnb.training.png import grid, write_png
+from pspnb.training.runs import ship_generator
+
+CHANNELS = ((4, 8), (8, 8), (16, 8))
+TINY = GanConfig(
+    size=16, style_dim=8, n_mlp=2, channels=CHANNELS, d_channels=CHANNELS, steps=8, batch=4, r1_every=2, bf16=False
+)
+
+
+def gen(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pixels(n: int = 32, size: int = 16) -> Tensor:
+    """Bright discs on dark ground."""
+    g = gen(1)
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    centre, radius = torch.rand(n, 2, 1, 1, generator=g) * 4 + size / 2 - 2, torch.rand(n, 1, 1, generator=g) * 2 + 4
+    disc = ((y - centre[:, 0]) ** 2 + (x - centre[:, 1]) ** 2 < radius**2).float()
+    colour = torch.rand(n, 3, 1, 1, generator=g) * 127 + 128
+    return (disc[:, None] * colour).to(torch.uint8)
+
+
+def trainer(config: GanConfig = TINY, **kwargs) -> GanTrainer:
+    data = pixels(size=config.size)
+    return GanTrainer(config, lambda i: data[i], len(data), **kwargs)
+
+
+# ---- losses --------------------------------------------------------------------------------------------------------
+
+
+def test_losses_at_undecided_logits() -> None:
+    zero = torch.zeros(5, 1)
+    assert float(losses.discriminator_loss(zero, zero)) == pytest.approx(2 * 0.6931472)
+    assert float(losses.generator_loss(zero)) == pytest.approx(0.6931472)
+    assert float(losses.generator_loss(zero + 3)) < float(losses.generator_loss(zero - 3))
+
+
+def test_r1_is_the_squared_gradient_of_a_known_function() -> None:
+    x = torch.randn(3, 3, 4, 4, generator=gen(), requires_grad=True)
+    logits = (x.square().sum(dim=(1, 2, 3)) / 2)[:, None]  # gradient: x itself
+    penalty = losses.r1_penalty(logits, x)
+    assert float(penalty.detach()) == pytest.approx(float(x.detach().square().sum() / 3), rel=1e-5)
+    penalty.backward()  # and it has a gradient of its own: 2 x / 3
+    assert torch.allclose(x.grad, 2 * x.detach() / 3, atol=1e-6)
+
+
+def test_path_length_of_a_linear_map() -> None:
+    """image = A w with one style: |A^T y| has the mean square |A|_F^2 / pixels for y of unit normal pixels."""
+    a = torch.randn(3 * 8 * 8, 6, generator=gen(2))
+    w = torch.randn(4000, 1, 6, generator=gen(3), requires_grad=True)
+    lengths = losses.path_lengths((w[:, 0] @ a.T).view(-1, 3, 8, 8), w, generator=gen(4))
+    assert float(lengths.detach().square().mean()) == pytest.approx(float(a.square().sum() / 64), rel=0.03)
+
+
+def test_one_pass_gives_the_gradients_of_two_passes() -> None:
+    """D and G gradients from one backward equal those of the two separate losses."""
+    torch.manual_seed(0)
+    g = Generator(16, style_dim=8, n_mlp=2, channels=dict(CHANNELS), noise=False)
+    d = OnePassDiscriminator(16, channels=dict(CHANNELS))
+    z = torch.randn(6, 8, generator=gen())
+
+    turn = losses.GradientTurn()
+    logits = d(turn(g(z)))
+    turn.remember(logits)
+    F.softplus(logits).mean().backward()
+    once = [p.grad.clone() for p in (*g.parameters(), *d.parameters())]
+    g.zero_grad()
+    d.zero_grad()
+
+    (twice_d := F.softplus(d(g(z).detach())).mean()).backward()
+    d_gradients = [p.grad.clone() for p in d.parameters()]
+    assert float(twice_d.detach()) == pytest.approx(float(F.softplus(logits).mean().detach()), rel=1e-5)
+    losses.generator_loss(d(g(z))).backward()
+    twice = [*(p.grad for p in g.parameters()), *d_gradients]
+    for a, b in zip(once, twice, strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-6 + 1e-4 * float(b.abs().max()))
+
+
+def test_a_step_leaves_no_graph_behind() -> None:
+    """The turn must not tie its graph into a cycle that only the end of the process would free."""
+    import gc
+    import weakref
+
+    t = trainer()
+    t.train_step()
+    made: list[weakref.ref] = []
+    see = t._see
+
+    def watched(images: Tensor, *args, **kwargs) -> Tensor:
+        logits = see(images, *args, **kwargs)
+        made.append(weakref.ref(logits))
+        return logits
+
+    t._see = watched
+    gc.disable()
+    try:
+        t.train_step()
+        assert made and all(node() is None for node in made)
+    finally:
+        gc.enable()
+
+
+def test_a_logit_has_no_gradient_into_another_image() -> None:
+    torch.manual_seed(0)
+    d = OnePassDiscriminator(16, channels=dict(CHANNELS))
+    x = torch.randn(4, 3, 16, 16, generator=gen(), requires_grad=True)
+    (gradient,) = torch.autograd.grad(d(x)[1].sum(), x)
+    assert bool((gradient[[0, 2, 3]] == 0).all()) and float(gradient[1].abs().sum()) > 0
+
+
+# ---- augmentation --------------------------------------------------------------------------------------------------
+
+
+def test_augmentation_off_changes_nothing_and_on_changes_most() -> None:
+    x = torch.rand(64, 3, 16, 16, generator=gen()) * 2 - 1
+    assert augment(x, 0.0, generator=gen()) is x
+    changed = (augment(x, 0.8, generator=gen()) - x).abs().amax(dim=(1, 2, 3)) > 1e-3
+    assert float(changed.float().mean()) > 0.9
+    y = x.clone().requires_grad_()
+    augment(y, 0.8, generator=gen()).sum().backward()
+    assert float(y.grad.abs().sum()) > 0
+
+
+def test_colour_changes_keep_grey_grey() -> None:
+    grey = torch.rand(32, 1, 8, 8, generator=gen()).expand(-1, 3, -1, -1)
+    out = augment(grey, 0.9, generator=gen(1))
+    assert torch.allclose(out[:, 0], out[:, 2], atol=1e-5)
+
+
+def test_adaptive_strength_moves_towards_the_target() -> None:
+    ada = AdaptiveStrength(target=0.6, speed_kimg=1.0)
+    assert ada.update(1.0, 100) == pytest.approx(0.1) and ada.update(0.0, 50) == pytest.approx(0.05)
+    assert ada.update(0.0, 500) == 0.0
+
+
+# ---- trainer -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("one_pass", [True, False])
+def test_training_moves_the_losses_the_right_way(one_pass: bool) -> None:
+    """D learns to tell discs from the untrained G; then G, with D held, learns to please it."""
+    t = trainer(replace(TINY, steps=200, one_pass=one_pass, batch=8, lr=5e-3))
+    first = t.train_step()["loss_d"]
+    g_rate, t.g_optimizer.step = t.g_optimizer.step, lambda: None  # G stands still
+    for _ in range(40):
+        record = t.train_step()
+    assert record["loss_d"] < 0.7 * first
+    t.g_optimizer.step, t.d_optimizer.step = g_rate, lambda: None  # now D does
+    before = record["loss_g"]
+    for _ in range(40):
+        record = t.train_step()
+    assert record["loss_g"] < 0.6 * before
+
+
+def test_the_mean_image_approaches_the_data() -> None:
+    config = replace(TINY, steps=150, batch=8, lr=4e-3)
+    t = trainer(config)
+    truth = pixels().float().div(127.5).sub(1).mean(0)
+    distance = [(t.samples(32).mean(0) - truth).abs().mean()]
+    while t.step < config.steps:
+        t.train_step()
+    distance.append((t.samples(32).mean(0) - truth).abs().mean())
+    assert float(distance[1]) < 0.6 * float(distance[0])
+
+
+@pytest.mark.parametrize(
+    "change", [{"ada_target": 0.6}, {"path_length_weight": 2.0}, {"noise": True}, {"one_pass": False, "bf16": True}]
+)
+def test_every_option_trains_and_resumes_to_the_same_bits(change: dict) -> None:
+    config = replace(TINY, **change)
+    whole, first, second = trainer(config), trainer(config), trainer(config)
+    for _ in range(6):
+        whole.train_step()
+    for _ in range(3):
+        first.train_step()
+    second.load_state(first.state())
+    for _ in range(3):
+        second.train_step()
+    for a, b in zip(whole.generator.parameters(), second.generator.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert whole.ada.p == second.ada.p and torch.equal(whole.mean_path_length, second.mean_path_length)
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(whole.generator.parameters(), trainer(config).generator.parameters(), strict=True)
+    )
+
+
+def test_the_second_judge_trains_and_leaves_its_trunk_alone() -> None:
+    torch.manual_seed(0)
+    trunk = PerceptualNet(widths=(4, 4, 8, 8, 8))
+    channels = (*CHANNELS, (32, 8), (64, 4))
+    t = trainer(replace(TINY, size=64, channels=channels, d_channels=channels, judge_weight=1.0), trunk=trunk)
+    before = {k: v.clone() for k, v in trunk.state_dict().items()}
+    heads = [p.clone() for p in t.judge.heads.parameters()]
+    first = t.train_step()["loss_judge"]
+    for _ in range(6):
+        record = t.train_step()
+    assert record["loss_judge"] < first
+    assert all(torch.equal(v, before[k]) for k, v in trunk.state_dict().items())
+    assert any(not torch.equal(a, b) for a, b in zip(heads, t.judge.heads.parameters(), strict=True))
+    assert isinstance(t.judge, FeatureJudge) and t.judge.train().trunk.training is False
+    with pytest.raises(ValueError, match="trunk exactly when"):
+        trainer(replace(TINY, judge_weight=1.0))
+
+
+def test_resuming_with_other_settings_is_refused() -> None:
+    t = trainer()
+    with pytest.raises(PspnbError, match="this run has lr=0.002, not 0.001"):
+        trainer(replace(TINY, lr=1e-3)).load_state(t.state())
+    trainer(replace(TINY, log_every=7)).load_state(t.state())
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    t = trainer(replace(TINY, steps=100))
+    step = t.train_step
+
+    def poisoned() -> dict[str, float]:
+        if t.step == 6:
+            with torch.no_grad():
+                next(t.generator.parameters()).fill_(float("nan"))
+        return step()
+
+    t.train_step = poisoned
+    with pytest.raises(TrainingDiverged, match="not finite at step 6"):
+        fit(t, tmp_path, steps=100, batch=4, progress=False, checkpoint_every=3)
+    from pspnb.training.checkpoint import load_checkpoint
+
+    kept = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert kept["step"] == 6 and all(bool(torch.isfinite(v).all()) for v in kept["generator"].values())
+
+
+def test_a_run_is_not_overwritten_by_accident(tmp_path: Path) -> None:
+    assert fit(trainer(), tmp_path, steps=2, batch=4, progress=False)
+    with pytest.raises(PspnbError, match="--resume"):
+        fit(trainer(), tmp_path, steps=2, batch=4, progress=False)
+
+
+def test_samples_log_and_shipping(tmp_path: Path) -> None:
+    from PIL import Image
+
+    config = replace(TINY, steps=4)
+    t = trainer(config)
+    fit(t, tmp_path / "run", steps=4, batch=4, progress=False, sample_every=2, log_every=2)
+    with Image.open(tmp_path / "run" / "samples" / "0000004.png") as image:
+        assert image.size == (8 * 18 + 2, 8 * 18 + 2)
+    path = ship_generator(tmp_path / "run", name="tiny/generator", folder=tmp_path / "zoo")
+    import json
+
+    from safetensors.torch import load_file
+
+    from pspnb.hub import build
+
+    card, tensors = json.loads(path.with_suffix(".json").read_text()), load_file(path)
+    rebuilt = build(card["architecture"])
+    average = tensors.pop("latent_avg").float()
+    rebuilt.load_state_dict({k: v.float() for k, v in tensors.items()})
+    assert card["steps"] == 4 and card["config"]["seed"] == 0
+    assert torch.allclose(average, t.average.mean_latent(100_000), atol=2e-3)
+    z = torch.randn(2, 8, generator=gen())
+    assert torch.allclose(rebuilt(z), t.average(z), atol=0.02)
+
+
+# ---- small parts ---------------------------------------------------------------------------------------------------
+
+
+def test_order_shows_every_image_once_an_epoch_and_depends_on_nothing_else() -> None:
+    epoch = torch.cat([batch_indices(20, 8, k, seed=3) for k in range(5)])
+    assert sorted(epoch[:20].tolist()) == sorted(epoch[20:].tolist()) == list(range(20))
+    assert epoch[:20].tolist() != epoch[20:].tolist()
+    assert torch.equal(batch_indices(20, 8, 4, seed=3), epoch[32:])
+    assert not torch.equal(batch_indices(20, 8, 4, seed=4), epoch[32:])
+
+
+def test_learning_rate_schedule() -> None:
+    assert lr_factor(0.2, 0.75, 0.1) == 1.0 and lr_factor(1.0, 0.75, 0.1) == pytest.approx(0.1)
+    assert lr_factor(0.875, 0.75, 0.1) == pytest.approx(0.55) and lr_factor(1.0, 1.0, 0.1) == 1.0
+
+
+def test_png_writer_is_read_back_exactly(tmp_path: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    sheet = grid(torch.rand(5, 3, 7, 9, generator=gen()) * 2 - 1, columns=3, gap=1)
+    write_png(tmp_path / "a.png", sheet)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "RGB" and np.array_equal(np.asarray(image), sheet)
