@@ -1,0 +1,91 @@
+"""What the book's build needs beyond Jupyter Book: figures drawn when they are out of date, links to the clone's own host."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FIGURES = ROOT / "book" / "figures"
+GENERATED = FIGURES / "generated"
+
+
+def _sources(path: Path) -> list[Path]:
+    return [path] if path.is_file() else list(path.rglob("*.py"))
+
+
+def draw_figures(app, config) -> None:
+    """Make every book/figures/*.py whose product is missing or older than the code it depends on.
+
+    A script has either `draw()`, a figure that is written as SVG, or `text()`, a piece of markdown that a page includes.
+    """
+    from pspnb.viz import save_svg
+
+    sys.path.insert(0, str(FIGURES))
+    GENERATED.mkdir(exist_ok=True)
+    library = [path for name in ("nn", "facets", "tasks.py") for path in _sources(ROOT / "pspnb" / name)]
+    shared = [*FIGURES.glob("_*.py"), ROOT / "pspnb" / "viz.py", *library]
+    for script in sorted(set(FIGURES.glob("[a-z]*.py")) - {FIGURES / "quoted.py"}):
+        done = [GENERATED / f"{script.stem}{suffix}" for suffix in (".svg", ".md")]
+        newest = max(path.stat().st_mtime for path in (script, *shared))
+        if any(path.exists() and path.stat().st_mtime >= newest for path in done):
+            continue
+        module = importlib.import_module(script.stem)
+        unfinished = GENERATED / f"{script.stem}.part"
+        if hasattr(module, "draw"):
+            save_svg(module.draw(), unfinished)
+        else:
+            unfinished.write_text(module.text(), encoding="utf-8")
+        unfinished.replace(done[0] if hasattr(module, "draw") else done[1])
+
+
+def quote_numbers(app, config) -> None:
+    """Values of book/figures/quoted.py become `{{ name }}` in every page."""
+    config.myst_substitutions = {**config.myst_substitutions, **importlib.import_module("quoted").values()}
+
+
+def github_address() -> str | None:
+    """Address of this clone's repository if it is on GitHub: PSPNB_REPOSITORY, else the remote "origin"."""
+    command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
+    try:
+        remote = subprocess.run(command, capture_output=True, text=True).stdout
+    except FileNotFoundError:  # a source archive on a machine without git
+        remote = ""
+    remote = os.environ.get("PSPNB_REPOSITORY") or remote
+    match = re.match(r"(?:https://|git@|ssh://git@)github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$", remote.strip())
+    return f"https://github.com/{match[1]}" if match else None
+
+
+def link_repository(app, config) -> None:
+    """Colab, repository and issue buttons, where there is a repository that they can point at."""
+    if address := github_address():
+        options = config.html_theme_options
+        options |= {"repository_url": address, "repository_branch": "main", "path_to_docs": ""}
+        options |= {"use_repository_button": True, "use_issues_button": True}
+        options["launch_buttons"] = {
+            **options.get("launch_buttons", {}),
+            "colab_url": "https://colab.research.google.com",
+        }
+
+
+def size_outputs(app, doctree) -> None:
+    """Show the PNG outputs of notebooks in inches: they are drawn at 144 dots per inch, a browser has 96."""
+    from docutils import nodes
+    from PIL import Image
+
+    for node in doctree.findall(nodes.image):
+        if "jupyter_execute" in node["uri"] and node["uri"].endswith(".png") and "width" not in node:
+            with Image.open(Path(app.srcdir) / node["uri"]) as picture:
+                node["width"] = f"{picture.width * 96 / 144:.0f}px"
+
+
+def setup(app) -> dict[str, bool]:
+    app.connect("config-inited", draw_figures)
+    app.connect("config-inited", quote_numbers)
+    app.connect("config-inited", link_repository)
+    app.connect("doctree-read", size_outputs)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

