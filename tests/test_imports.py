@@ -1,0 +1,84 @@
+"""`import pspnb` is light: no plotting, no widgets, no GPU, no network, and little time beyond `import torch`."""
+
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "matplotlib",
+    "ipywidgets",
+    "IPython",
+    "lpips",
+    "torchvision",
+    "cv2",
+    "scipy",
+    "pooch",
+    "torchmetrics",
+    "pandas",
+)
+
+LIGHT_MODULES = (
+    "pspnb",
+    "pspnb.psp",
+    "pspnb.losses",
+    "pspnb.tasks",
+    "pspnb.transforms",
+    "pspnb.facets",
+    "pspnb.checkpoints",
+    "pspnb.hub",
+    "pspnb.training.gan",
+    "pspnb.training.ranger",
+)
+
+
+def _python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("module", LIGHT_MODULES)
+def test_import_loads_nothing_heavy(module):
+    code = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    assert _python(code) == "[]"
+
+
+def test_the_list_of_heavy_modules_would_notice():
+    """matplotlib is named by the check once viz is imported: the check above can fail."""
+    code = f"import sys, pspnb.viz; print([m for m in {HEAVY!r} if m in sys.modules])"
+    assert "matplotlib" in _python(code) and "ipywidgets" not in _python(code)
+
+
+def test_import_touches_no_gpu_and_no_network():
+    code = """
+import socket, torch
+def refuse(*args, **kwargs):
+    raise RuntimeError("expected no connection at import")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+torch.cuda._lazy_init = refuse
+import pspnb
+names = pspnb.available()
+assert isinstance(names, list)
+print(torch.cuda.is_initialized())
+"""
+    assert _python(code) == "False"
+
+
+def test_import_costs_little_more_than_torch():
+    """At most 1.2 times `import torch`, both timed in fresh interpreters, in turns; the medians of nine are compared."""
+    code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
+
+    def ratio() -> float:
+        times = {"torch": [], "pspnb": []}
+        for _ in range(9):
+            for name, found in times.items():
+                found.append(float(_python(code.format(name))))
+        return min(
+            statistics.median(times["pspnb"]) / statistics.median(times["torch"]),
+            min(times["pspnb"]) / min(times["torch"]),
+        )
+
+    # Another process on the machine can slow one of the two: measure again before believing a bad ratio.
+    assert any(ratio() <= 1.2 for _ in range(3))

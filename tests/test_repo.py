@@ -1,0 +1,258 @@
+"""The repository keeps its own rules: versions, table of contents, notebooks, README, no host of a package registry."""
+
+import ast
+import importlib
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PARAMETERS = {"SCALE", "MODE", "SEED", "DEVICE", "OUT"}
+
+
+def _tracked() -> list[Path]:
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("expected a git checkout")
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in names.split("\0") if name and (ROOT / name).is_file()]
+
+
+def _pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line.split("==") for line in lines if line.strip() and not line.startswith("#")]
+    return {_normal(name): version.strip() for name, version in pins}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower().strip()
+
+
+def _notebook(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _code_cells(path: Path) -> list[dict]:
+    return [c for c in _notebook(path)["cells"] if c["cell_type"] == "code" and "".join(c["source"]).strip()]
+
+
+# ---- versions ----------------------------------------------------------------------------------------------------------
+
+
+def test_jupyter_book_is_one_that_builds_offline():
+    import jupyter_book
+
+    assert int(jupyter_book.__version__.split(".")[0]) < 2
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["book"]
+    assert [e for e in extras if e.startswith("jupyter-book") and "<2" in e]
+
+
+def test_constraints_pin_everything_that_pyproject_names():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(e for extra in project["optional-dependencies"].values() for e in extra)]
+    names = {_normal(re.split(r"[<>=!~ \[]", requirement)[0]) for requirement in wanted}
+    assert names - _pins().keys() == set()
+
+
+def test_conda_users_get_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert "-c constraints.txt" in pip and "-e .[book,test,dev]" in pip
+    python = next(e.split("=")[1] for e in environment["dependencies"] if str(e).startswith("python="))
+    assert python in ("3.11", "3.12", "3.13")
+
+
+def test_this_environment_is_the_pinned_one():
+    """The pins that matter most for numbers and pages, where the environment was made by make or from environment.yml."""
+    if not (Path(sys.prefix) / ".installed").exists():
+        pytest.skip("this environment was not made by make")
+    from importlib.metadata import version
+
+    for name in ("torch", "numpy", "jupyter-book", "sphinx", "myst-nb", "matplotlib", "nbval", "papermill"):
+        assert version(name).split("+")[0] == _pins()[name], name
+
+
+# ---- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_no_host_of_a_package_registry_is_named():
+    hosts = ["py" + "pi.org", "python" + "hosted.org", "npm" + "js.", "deb." + "debian.org", "conda." + "anaconda.org"]
+    found = []
+    for path in _tracked():
+        if path.suffix not in (".npz", ".safetensors", ".png", ".jpg", ".webp", ".onnx"):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            found += [f"{path.relative_to(ROOT)}: {host}" for host in hosts if host in text]
+    assert found == []
+
+
+def test_no_file_is_larger_than_a_shipped_model():
+    assert [str(p) for p in _tracked() if p.stat().st_size > 4.2e6] == []
+
+
+def test_table_of_contents_names_every_page():
+    toc = (ROOT / "_toc.yml").read_text()
+    named = set(re.findall(r"(?:file|root): (\S+)", toc))
+    pages = {f"book/{p.stem}" for p in (ROOT / "book").glob("*.md")} | {f"notebooks/{p.stem}" for p in NOTEBOOKS}
+    assert named == pages
+
+
+def test_ci_needs_no_input_and_reports_failures():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+    assert "exec </dev/null" in script and 'exit "$failed"' in script and "set -uo pipefail" in script
+    seconds = [int(s) for s in re.findall(r"^stage (\d+)", script, re.M)]
+    assert len(seconds) >= 5
+
+
+# ---- notebooks -----------------------------------------------------------------------------------------------------------
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_has_parameters_first(path):
+    first = _code_cells(path)[0]
+    assert "parameters" in first["metadata"].get("tags", [])
+    assigned = {
+        t.id for node in ast.parse("".join(first["source"])).body if isinstance(node, ast.Assign) for t in node.targets
+    }
+    assert assigned == PARAMETERS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_is_committed_with_its_outputs(path):
+    cells = _code_cells(path)
+    skipped = [c for c in cells if "skip-execution" in c["metadata"].get("tags", [])]
+    ran = [c["execution_count"] for c in cells if c not in skipped]
+    assert ran == list(range(1, len(ran) + 1)), "expected cells run once, in order: python tools/run_notebooks.py"
+    assert all("nbval-skip" in c["metadata"]["tags"] for c in skipped)
+    assert any(c["outputs"] for c in cells)
+    for cell in cells:
+        assert "execution" not in cell["metadata"], "expected no time stamps: python tools/run_notebooks.py"
+        names = [o.get("name") for o in cell["outputs"]]
+        assert "stderr" not in names and "error" not in [o["output_type"] for o in cell["outputs"]]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_picture_has_caption_and_description(path):
+    for cell in _code_cells(path):
+        if any("image/png" in o.get("data", {}) for o in cell["outputs"]):
+            mystnb = cell["metadata"].get("mystnb", {})
+            where = "".join(cell["source"])[:60]
+            assert len(mystnb.get("image", {}).get("alt", "")) > 30, f"expected alt text at {where!r}"
+            assert len(mystnb.get("figure", {}).get("caption", "")) > 20, f"expected a caption at {where!r}"
+            assert mystnb["figure"].get("name", "").startswith("fig-")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_code_cells_are_short(path):
+    long = [len("".join(c["source"]).splitlines()) for c in _code_cells(path)]
+    assert max(long) <= 18, "expected cells of about 15 lines; longer code belongs into the library"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_chapter_has_its_parts(path):
+    text = "\n".join("".join(c["source"]) for c in _notebook(path)["cells"] if c["cell_type"] == "markdown")
+    for part in (
+        "Objectives",
+        "**Needs:**",
+        "**Time:**",
+        "## Quiz",
+        "## Exercises",
+        "## Summary",
+        "## Further reading",
+    ):
+        assert part in text, f"expected {part!r}"
+    labels = set(re.findall(r"\{exercise\}[^\n]*\n:label: (\S+)", text))
+    solved = set(re.findall(r"\{solution\} (\S+)", text))
+    assert labels and labels == solved
+
+
+# ---- README --------------------------------------------------------------------------------------------------------------
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+
+
+def test_readme_starts_with_the_two_commands():
+    lines = _blocks("bash")[0].splitlines()
+    assert [line.split("#")[0].strip() for line in lines] == ["make book", "make test"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(
+        re.search(rf"^{target}:", makefile, re.M) for target in ("book", "test", "lab", "weights", "bench", "clean")
+    )
+
+
+def test_readme_example_uses_names_that_exist():
+    for node in ast.walk(ast.parse(_blocks("python")[0])):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pspnb":
+            import pspnb
+
+            assert hasattr(pspnb, node.attr), ast.unparse(node)
+
+
+def test_readme_commands_have_the_options_they_use():
+    for line in _blocks("bash")[1].splitlines():
+        words = shlex.split(line, comments=True)
+        assert words[0] == "pspnb"
+        command = [sys.executable, "-m", "pspnb.cli", words[1], "--help"]
+        shown = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, env={"COLUMNS": "200", "PATH": ""}
+        ).stdout
+        assert shown, f"expected help for {words[1]}"
+        assert [w for w in words[2:] if w.startswith("--") and w not in shown] == []
+
+
+# ---- the book's own tools --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def extension(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "book" / "_ext"))
+    return importlib.import_module("pspnb_book")
+
+
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        ("git@github.com:someone/pspnb.git", "https://github.com/someone/pspnb"),
+        ("https://github.com/someone/pspnb", "https://github.com/someone/pspnb"),
+        ("ssh://git@github.com/someone/a.b.git/", "https://github.com/someone/a.b"),
+        ("https://example.org/someone/pspnb.git", None),
+    ],
+)
+def test_links_follow_the_clone(extension, monkeypatch, remote, address):
+    monkeypatch.setenv("PSPNB_REPOSITORY", remote)
+    assert extension.github_address() == address
+
+
+def test_vendored_files_are_checked(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    vendor = importlib.import_module("vendor")
+    package = vendor.PACKAGES[1]
+    (tmp_path / package.archive).write_bytes(b"something else")
+    monkeypatch.setattr(vendor, "find_npm", lambda: sys.exit("asked npm"))
+    with pytest.raises(SystemExit, match="asked npm"):  # a wrong archive in the cache is not used
+        vendor.fetch(package, tmp_path)
+
+
+def test_every_listed_difference_has_its_test():
+    """book/differences.md names tests; each of them is defined where it says."""
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", (ROOT / "book" / "differences.md").read_text())
+    assert len(named) > 20
+    missing = [f"{file}::{test}" for file, test in named if f"def {test}(" not in (ROOT / file).read_text()]
+    assert missing == []
