@@ -97,7 +97,10 @@ class Align:
 
     def run(self) -> int:
         from pspnb.align import align_folder
+        from pspnb.download import YUNET_LICENCE, yunet_is_here
 
+        if self.detector is None and not yunet_is_here():
+            print(f"downloading the YuNet face detector, 0.3 MB, licence {YUNET_LICENCE}")
         return _finish(
             align_folder(
                 self.images,
@@ -219,8 +222,14 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:
+        from pspnb import __version__
+
+        print(f"pspnb {__version__}")
+        return 0
     try:
-        return _parse(sys.argv[1:] if arguments is None else arguments).run()
+        return _parse(arguments).run()
     except KeyboardInterrupt:
         print("pspnb: interrupted; what was written is whole", file=sys.stderr)
         return 130

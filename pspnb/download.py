@@ -14,6 +14,7 @@ from typing import Any
 from pspnb.errors import DownloadError, LoadError
 
 YUNET_URL = "https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/master/onnx/yunet_n_dynamic.onnx"
+YUNET_NAME = "yunet_n_dynamic.onnx"
 YUNET_SHA256 = "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12"
 YUNET_LICENCE = "Apache-2.0 (ShiqiYu/libfacedetection.train)"
 
@@ -51,7 +52,9 @@ def fetch(url: str, *, sha256: str, name: str, progress: bool = False) -> Path:
     except DownloadError:
         raise
     except requests.RequestException as error:
-        raise DownloadError(f"{url}: no download ({type(error).__name__}); expected a connection to the internet") from error
+        raise DownloadError(
+            f"{url}: no download ({type(error).__name__}); expected a connection to the internet"
+        ) from error
     except ValueError as error:  # pooch found another checksum, and has thrown the file away
         raise DownloadError(
             f"{url}: another file arrived than expected (sha256 differs); it was thrown away"
@@ -62,6 +65,11 @@ def fetch(url: str, *, sha256: str, name: str, progress: bool = False) -> Path:
         logger.setLevel(level)
 
 
+def yunet_is_here() -> bool:
+    """Whether `yunet_file()` will find the detector without a connection (its checksum is not looked at)."""
+    return bool(os.environ.get("PSPNB_YUNET")) or (cache_folder() / YUNET_NAME).is_file()
+
+
 def yunet_file(path: str | os.PathLike | None = None) -> Path:
     """The face detector's file: `path`, else `$PSPNB_YUNET`, else the cache, where it is downloaded once."""
     given = path or os.environ.get("PSPNB_YUNET")
@@ -70,7 +78,7 @@ def yunet_file(path: str | os.PathLike | None = None) -> Path:
             raise LoadError(f"{given}: no such file; expected the face detector yunet_n_dynamic.onnx")
         return Path(given)
     try:
-        return fetch(YUNET_URL, sha256=YUNET_SHA256, name="yunet_n_dynamic.onnx")
+        return fetch(YUNET_URL, sha256=YUNET_SHA256, name=YUNET_NAME)
     except DownloadError as error:
         raise DownloadError(f"{error}; or give the detector's file as $PSPNB_YUNET") from error
 

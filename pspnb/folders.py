@@ -47,13 +47,14 @@ def plan_jobs(source: str | os.PathLike, output: str | os.PathLike, *, endings: 
     """One job for every image of `source`; an output is the input's name plus one of `endings` ("_sample0.png").
 
     Sub-folders are mirrored and names cannot collide (see `images.output_names`). Raises ImageError when there is nothing
-    to read, and PspnbError when `output` is a file or an output would replace an input.
+    to read, and PspnbError when `output` is a file or the input folder, or when an output would replace an input.
     """
     source, output = Path(source), Path(output)
     if output.exists() and not output.is_dir():
         raise PspnbError(f"{output}: expected a folder for the results, this is a file")
-    same = source.is_dir() and output.exists() and source.samefile(output)
-    inputs = find_images(source, exclude=None if same else output)
+    if source.is_dir() and output.exists() and source.samefile(output):
+        raise PspnbError(f"{output}: expected another folder for the results than the one of the inputs")
+    inputs = find_images(source, exclude=output)
     jobs = [
         Job(path, name.as_posix(), tuple(output / f"{name}{ending}" for ending in endings))
         for path, name in zip(inputs, output_names(inputs, source), strict=True)

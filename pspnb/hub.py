@@ -75,6 +75,7 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
     import torch
     from safetensors.torch import load_file
 
+    from pspnb.checkpoints.official import placed
     from pspnb.download import file_sha256
 
     description = card(name)
@@ -95,7 +96,7 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
         )
     if average is not None:
         module.get_buffer("latent_avg").copy_(average)
-    return module.eval().to(device)
+    return placed(module.eval(), device)
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from pspnb import hub
 from pspnb.errors import ImageError, LoadError, PspnbError
 from pspnb.folders import FORMATS, Job, Report, failed, plan_jobs
 from pspnb.images import read_grey, read_image, read_labels, to_image, write_atomically, write_image
@@ -38,12 +39,12 @@ def pick_device(name: str = "auto") -> str:
 
 
 def task_of(psp: PSP, *, model_name: str = "", task: str | None = None) -> Task:
-    """The task of a model: the one that is named, else that of a shipped name, else the one its input channels suggest.
+    """The task of a model: the one that is named, else that of its card or file name, else the usual of its channels.
 
     Raises PspnbError when the task is unknown or reads another number of channels.
     """
     channels = int(psp.encoder.in_channels)  # type: ignore[arg-type]
-    guess = task or next((name for name in TASKS if model_name.endswith(f"/{name}")), _TASK_BY_CHANNELS.get(channels))
+    guess = task or _task_by_name(model_name, channels) or _TASK_BY_CHANNELS.get(channels)
     if guess is None:
         raise PspnbError(f"the model reads {channels} channels; expected --task, one of {', '.join(TASKS)}")
     try:
@@ -53,6 +54,14 @@ def task_of(psp: PSP, *, model_name: str = "", task: str | None = None) -> Task:
     if found.in_channels != channels:
         raise PspnbError(f"the task {found.name} has {found.in_channels} input channels, the model reads {channels}")
     return found
+
+
+def _task_by_name(model_name: str, channels: int) -> str | None:
+    """From the card of a shipped model, else the longest task name in the file's name: psp_celebs_super_resolution.pt."""
+    if model_name in hub.available() and "task" in hub.card(model_name):
+        return hub.card(model_name)["task"]
+    fitting = [name for name in TASKS if name in Path(model_name).stem and TASKS[name].in_channels == channels]
+    return max(fitting, key=len, default=None)
 
 
 def parse_layers(text: str, n_styles: int) -> list[int]:

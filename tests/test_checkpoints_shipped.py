@@ -110,6 +110,8 @@ def test_wrong_kinds_and_names(zoo):
     zoo("facets64/inversion", psp.state_dict(), {"class": "PSP", "kwargs": {"encoder": ENCODER, "decoder": GENERATOR}})
     with pytest.raises(LoadError, match="expected a generator"):
         pspnb.load_generator("facets64/inversion")
+    with pytest.raises(LoadError, match="cannot use the device 'tpu9'"):
+        pspnb.load("facets64/inversion", device="tpu9")
     with pytest.raises(LoadError, match="there are facets64/inversion"):
         hub.card("facets64/none")
 
@@ -214,6 +216,7 @@ def test_without_a_connection(monkeypatch, tmp_path):
     monkeypatch.setenv("PSPNB_CACHE", str(tmp_path))
     monkeypatch.delenv("PSPNB_YUNET", raising=False)
     monkeypatch.setattr(download, "YUNET_URL", "http://127.0.0.1:9/yunet_n_dynamic.onnx")
+    assert not download.yunet_is_here()
     with pytest.raises(DownloadError, match=r"expected a connection.*\$PSPNB_YUNET") as caught:
         download.yunet_file()
     assert "\n" not in str(caught.value)
@@ -225,6 +228,7 @@ def test_where_the_detector_comes_from(monkeypatch, tmp_path, fixtures_dir):
     monkeypatch.setenv("PSPNB_CACHE", str(tmp_path))
     (tmp_path / "yunet_n_dynamic.onnx").write_bytes(fixture.read_bytes())
     monkeypatch.delenv("PSPNB_YUNET", raising=False)
+    assert download.yunet_is_here()
     assert download.yunet_file() == tmp_path / "yunet_n_dynamic.onnx"  # verified, nothing fetched
     monkeypatch.setenv("PSPNB_YUNET", str(fixture))
     assert download.yunet_file() == fixture

@@ -114,7 +114,11 @@ def test_inputs_are_never_replaced(pspnb_command, models, photos):
     code, _, errors = pspnb_command(
         "translate", "--model", models / "photo.pt", "--input", photos, "--output", photos, "--overwrite"
     )
-    assert code == 2 and len(errors) == 1 and "would replace an input" in errors[0]
+    assert code == 2 and len(errors) == 1 and "expected another folder for the results" in errors[0]
+    code, _, errors = pspnb_command(
+        "translate", "--model", models / "photo.pt", "--input", photos / "e.png", "--output", photos, "--overwrite"
+    )
+    assert code == 2 and len(errors) == 1 and "e.png: would replace an input" in errors[0]
     assert (photos / "e.png").read_bytes() == before
 
 
@@ -360,6 +364,21 @@ def test_models_lists_cards_and_official_files(pspnb_command):
     assert "psp_ffhq_encode.pt" in text and "https://drive.google.com/file/d/" in text and "licence: MIT" in text
     for name in pspnb.available()[:1]:
         assert "architecture" in json.loads("\n".join(pspnb_command("models", name)[1]))
+
+
+def test_version(pspnb_command):
+    assert pspnb_command("--version") == (0, [f"pspnb {pspnb.__version__}"], [])
+
+
+def test_the_task_comes_from_the_name_of_the_file():
+    from pspnb.translate import task_of
+
+    psp = tiny_psp()
+    assert task_of(psp, model_name="a/psp_celebs_super_resolution.pt").name == "super_resolution"
+    assert task_of(psp, model_name="facets64/frontalization").name == "frontalization"
+    assert task_of(psp, model_name="a/psp_ffhq_encode.pt").name == "inversion"
+    assert task_of(psp, model_name="my_sketch.pt").name == "inversion"  # a sketch model reads one channel
+    assert task_of(tiny_psp(in_channels=19), model_name="x.pt").name == "segmentation"
 
 
 def test_models_of_an_unknown_name(mistake):

@@ -65,7 +65,7 @@ def load_psp(path: str | os.PathLike, *, device: str | torch.device = "cpu") -> 
     except LoadError as error:
         raise LoadError(f"{path}: {error}") from error
     psp = PSP(encoder, decoder, latent_avg=average, start_from_latent_avg=start_from_average)
-    return _placed(psp.eval(), device)
+    return placed(psp.eval(), device)
 
 
 def load_generator(path: str | os.PathLike, *, device: str | torch.device = "cpu") -> Generator:
@@ -85,7 +85,7 @@ def load_generator(path: str | os.PathLike, *, device: str | torch.device = "cpu
         _set_average(module, _average(content.get("latent_avg"), module))
     except LoadError as error:
         raise LoadError(f"{path}: {error}") from error
-    return _placed(module.eval(), device)
+    return placed(module.eval(), device)
 
 
 def load_identity(path: str | os.PathLike, *, device: str | torch.device = "cpu") -> FaceEmbedder:
@@ -99,7 +99,7 @@ def load_identity(path: str | os.PathLike, *, device: str | torch.device = "cpu"
         module = architecture.face_embedder(tensors)
     except LoadError as error:
         raise LoadError(f"{path}: {error}") from error
-    return _placed(module.eval(), device)
+    return placed(module.eval(), device)
 
 
 def save_psp(psp: PSP, path: str | os.PathLike, *, options: Mapping[str, Any] | None = None) -> None:
@@ -206,7 +206,8 @@ def _set_average(decoder: Generator, average: Tensor | None) -> None:
         decoder.latent_avg = decoder.mean_latent(AVERAGE_SAMPLES, seed=0)
 
 
-def _placed(module: Any, device: str | torch.device) -> Any:
+def placed(module: Any, device: str | torch.device) -> Any:
+    """The module on the device. Raises LoadError where there is none of that name."""
     try:
         return module.to(device)
     except (RuntimeError, AssertionError) as error:
