@@ -45,7 +45,8 @@ class GanConfig:
     lr: float = 2e-3
     lr_final: float = 0.1  # fraction of lr at the last step
     decay_from: float = 0.75  # fraction of the steps after which lr falls along a half cosine
-    r1_gamma: float = 1.0
+    r1_gamma: float = 1.0  # strong at first, which learns shapes fastest, ...
+    r1_gamma_final: float = 0.1  # ... and weaker along a geometric line, so that D may look at detail
     r1_every: int = 16
     mixing: float = 0.9  # share of images made from two styles
     path_length_weight: float = 0.0
@@ -96,7 +97,7 @@ class GanTrainer:
         )
         self.ada = AdaptiveStrength(target=config.ada_target or 0.6)
         self.mean_path_length = torch.zeros((), device=self.device)
-        self.step = 0
+        self.step, self.last_r1 = 0, 0.0
         self._synthesize, self._judge = self.generator.synthesize, self.discriminator.forward
         if config.compile:
             self._synthesize, self._judge = torch.compile(self._synthesize), torch.compile(self._judge)
@@ -183,8 +184,10 @@ class GanTrainer:
         record = self._numbers(loss_real=loss, real=logits.mean(), real_sign=logits.sign().mean())
         if with_r1:
             r1 = losses.r1_penalty(logits, real)
-            loss = loss + 0.5 * c.r1_gamma * c.r1_every * r1
-            record |= self._numbers(r1=r1)
+            gamma = c.r1_gamma * (c.r1_gamma_final / c.r1_gamma) ** (self.step / c.steps)
+            loss = loss + 0.5 * gamma * c.r1_every * r1
+            self.last_r1 = float(r1.detach())
+        record["r1"] = self.last_r1
         if c.ada_target is not None:
             record["ada_p"] = self.ada.update(record["real_sign"], c.batch)
         return loss, record

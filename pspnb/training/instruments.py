@@ -59,10 +59,10 @@ class InstrumentConfig:
 # identity_eval shares neither weights, seed nor people with identity.
 CONFIGS: Mapping[str, InstrumentConfig] = {
     "perceptual": InstrumentConfig("perceptual", steps=1500, seed=55),
-    "identity": InstrumentConfig("identity", steps=2400, seed=11),
-    "factors": InstrumentConfig("factors", steps=2500, seed=44),
-    "parsing": InstrumentConfig("parsing", steps=1600, batch=32, seed=33),
-    "identity_eval": InstrumentConfig("identity_eval", steps=2400, seed=22),
+    "identity": InstrumentConfig("identity", steps=1600, seed=11),
+    "factors": InstrumentConfig("factors", steps=2200, seed=44),
+    "parsing": InstrumentConfig("parsing", steps=1300, batch=32, seed=33),
+    "identity_eval": InstrumentConfig("identity_eval", steps=2200, seed=22),
 }
 
 
