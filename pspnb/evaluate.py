@@ -95,10 +95,10 @@ def style_shares(
         mixed = a.clone()
         mixed[:, list(layers)] = b[:, list(layers)]
         read_m = _read(generator, factors, mixed)
-        out[group] = {
-            kind: sum(_share(read_a[n], read_b[n], read_m[n]) for n in names) / len(names)
-            for kind, names in FACTOR_GROUPS.items()
-        }
+        out[group] = {}
+        for kind, names in FACTOR_GROUPS.items():
+            shares = [share for n in names if (share := _share(read_a[n], read_b[n], read_m[n])) is not None]
+            out[group][kind] = sum(shares) / max(len(shares), 1)
     return out
 
 
@@ -107,11 +107,12 @@ def _read(generator: Generator, factors: FactorNet, codes: Tensor) -> dict[str, 
     return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
 
-def _share(a: Tensor, b: Tensor, mixed: Tensor) -> float:
+def _share(a: Tensor, b: Tensor, mixed: Tensor) -> float | None:
+    """None when the two images never differ."""
     if a.is_floating_point():
         return float((mixed - a).abs().sum() / (b - a).abs().sum().clamp(min=1e-9))
     differ = a != b
-    return float((mixed[differ] != a[differ]).double().mean()) if bool(differ.any()) else float("nan")
+    return float((mixed[differ] != a[differ]).double().mean()) if bool(differ.any()) else None
 
 
 def nearest_training_images(images: Float[Tensor, "n 3 H H"], train: FacetsArrays) -> Tensor:
@@ -151,17 +152,21 @@ def evaluate_generator(
     samples: int = 10_000,
     references: int = 5_000,
     seed: int = 7,
-    cache: FacetsArrays | None = None,
+    train: FacetsArrays | None = None,
+    test: FacetsArrays | None = None,
 ) -> dict[str, Any]:
-    """All of the numbers above for one generator, written to `out`/metrics.json with their provenance; returns them."""
+    """All of the numbers above for one generator, written to `out`/metrics.json with their provenance; returns them.
+
+    `train` (at least 2 x `references` images) and `test` replace the Facets splits.
+    """
     started = time.monotonic()
-    train = cache if cache is not None else split_arrays("train", generator.size)
-    test = to_unit(split_arrays("test", generator.size).images)
+    train = train if train is not None else split_arrays("train", generator.size)
+    unseen = to_unit((test if test is not None else split_arrays("test", generator.size)).images)
     fake = sample_images(generator, samples, seed=seed)
     reference, other = to_unit(train.images[:references]), to_unit(train.images[references : 2 * references])
     result: dict[str, Any] = {}
     for name, f in (("factors", factors.features), ("identity_eval", identity_eval)):
-        result[name] = distances(*(_map(f, images) for images in (fake, reference, test, other)))
+        result[name] = distances(*(_map(f, images) for images in (fake, reference, unseen, other)))
     real_shares, fake_shares = label_shares(parsing, reference), label_shares(parsing, fake[:references])
     result["labels"] = {
         c: {"real": float(r), "generated": float(g)} for c, r, g in zip(CLASSES, real_shares, fake_shares, strict=True)
