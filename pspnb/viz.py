@@ -20,6 +20,8 @@ from jaxtyping import Float, Integer, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pspnb.transforms.labels import CELEBA_COLOURS
+
 # Okabe and Ito's eight colours, distinguishable with every common form of colour blindness. The three style groups keep
 # their colour through the whole book: coarse is blue, middle is green, fine is orange.
 PALETTE: Mapping[str, str] = {
@@ -37,17 +39,7 @@ PALETTE: Mapping[str, str] = {
 COARSE, MIDDLE, FINE = PALETTE["blue"], PALETTE["green"], PALETTE["orange"]
 CYCLE = tuple(PALETTE[k] for k in ("blue", "orange", "green", "vermilion", "sky", "purple", "grey"))
 
-# The 19 colours in which CelebAMask-HQ label maps are usually shown, class 0 (background) first.
-LABEL_COLOURS: UInt8[np.ndarray, "19 3"] = np.array(
-    [
-        [0, 0, 0], [204, 0, 0], [76, 153, 0], [204, 204, 0], [51, 51, 255], [204, 0, 204], [0, 255, 255],
-        [255, 204, 204], [102, 51, 0], [255, 0, 0], [102, 204, 0], [255, 255, 0], [0, 0, 153], [0, 0, 204],
-        [255, 51, 153], [0, 204, 204], [0, 51, 0], [255, 153, 51], [0, 204, 0],
-    ],
-    dtype=np.uint8,
-)  # fmt: skip
-
-STYLE: Mapping[str, Any] = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": PALETTE["grey"],
     "axes.grid": True,
@@ -92,9 +84,9 @@ def to_uint8(images: Float[Tensor, "*batch c h w"]) -> UInt8[np.ndarray, "*batch
 
 def colour_labels(labels: Integer[Tensor, "*batch h w"]) -> UInt8[np.ndarray, "*batch h w 3"]:
     """Label maps (class numbers 0..18) in the usual CelebAMask-HQ colours."""
-    if int(labels.max()) >= len(LABEL_COLOURS) or int(labels.min()) < 0:
-        raise ValueError(f"expected labels 0..{len(LABEL_COLOURS) - 1}, got {int(labels.min())}..{int(labels.max())}")
-    return LABEL_COLOURS[labels.detach().long().cpu().numpy()]
+    if int(labels.max()) >= len(CELEBA_COLOURS) or int(labels.min()) < 0:
+        raise ValueError(f"expected labels 0..{len(CELEBA_COLOURS) - 1}, got {int(labels.min())}..{int(labels.max())}")
+    return CELEBA_COLOURS[labels.detach().long().cpu().numpy()]
 
 
 def image_grid(
@@ -178,7 +170,7 @@ def frame_slider(
     if not 2 <= len(frames) <= 16 or len(frames) != len(alts):
         counts = f"got {len(frames)} frames and {len(alts)} texts"
         raise ValueError(f"expected 2 to 16 frames with one alt text each, {counts}")
-    pages = [w.HTML(_img_tag(frame, alt, width)) for frame, alt in zip(frames, alts, strict=True)]
+    pages = [w.HTML(image_html(frame, alt, width=width)) for frame, alt in zip(frames, alts, strict=True)]
     stack = w.Stack(pages, selected_index=value)
     layout = w.Layout(width="min(30rem, 100%)")
     slider = w.IntSlider(value, 0, len(pages) - 1, description=description, layout=layout)
@@ -187,7 +179,8 @@ def frame_slider(
     return w.VBox([slider, stack])
 
 
-def _img_tag(frame: Any, alt: str, width: int) -> str:
+def image_html(frame: Any, alt: str, *, width: int) -> str:
+    """An <img> element with the picture inside; `frame` as in `frame_slider`, `width` in CSS pixels."""
     if isinstance(frame, Figure):
         frame = figure_png(frame)
     png = frame if isinstance(frame, bytes) else _png(_as_pixels(frame))

@@ -8,6 +8,7 @@ import torch
 matplotlib.use("Agg")
 
 from pspnb import viz
+from pspnb.transforms.labels import CELEBA_COLOURS
 
 
 def test_to_uint8_rounds_and_clips():
@@ -26,8 +27,8 @@ def test_to_uint8_moves_channels_last_and_greys_one_channel():
 
 def test_labels_take_the_colour_of_their_class():
     labels = torch.arange(19).view(1, 19)
-    assert np.array_equal(viz.colour_labels(labels)[0], viz.LABEL_COLOURS)
-    assert len({tuple(c) for c in viz.LABEL_COLOURS.tolist()}) == 19
+    assert np.array_equal(viz.colour_labels(labels)[0], CELEBA_COLOURS)
+    assert len({tuple(c) for c in CELEBA_COLOURS.tolist()}) == 19
     with pytest.raises(ValueError, match="0..18"):
         viz.colour_labels(torch.tensor([[19]]))
 

@@ -1,4 +1,4 @@
-"""Table "the tasks": losses of the published commands beside the paper's, from the library's registry."""
+"""Table "the tasks": losses of the published commands beside the paper's, from the library's registry; then the remarks."""
 
 from pspnb.tasks import TASKS
 
@@ -12,9 +12,9 @@ def _weights(weights) -> str:
 
 
 def text() -> str:
-    """A markdown table with one row for each task."""
-    lines = ["| task | the paper | the published command, our default | remarks |", "|---|---|---|---|"]
+    """A markdown table with one row for each task, and the remarks below it."""
+    lines = ["| task | the paper | the published command, our default |", "|---|---|---|"]
     for task in TASKS.values():
-        row = (task.name, _weights(task.paper_weights), _weights(task.weights), task.differs.replace("|", "/") or "–")
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(f"| `{task.name}` | {_weights(task.paper_weights)} | {_weights(task.weights)} |")
+    remarks = [f"- `{task.name}`: {task.differs}" for task in TASKS.values() if task.differs]
+    return "\n".join([*lines, "", *remarks]) + "\n"
