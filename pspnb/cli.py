@@ -289,7 +289,9 @@ def _card_lines(name: str) -> list[str]:
     from pspnb import hub
 
     card = hub.card(name)
-    metrics = ", ".join(f"{key} {value}" for key, value in card.get("metrics", {}).items())
+    numbers = [f"{key} {value}" for key, value in card.get("metrics", {}).items()]
+    more = [f"and {len(numbers) - 6} more (pspnb models {name})"] if len(numbers) > 6 else []
+    metrics = ", ".join(numbers[:6] + more)
     shown = (card.get("title"), metrics, f"licence: {card['licence']}" if "licence" in card else None)
     return [str(line) for line in shown if line]
 
