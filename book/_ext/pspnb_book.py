@@ -14,33 +14,29 @@ FIGURES = ROOT / "book" / "figures"
 GENERATED = FIGURES / "generated"
 
 
-def _sources(path: Path) -> list[Path]:
-    return [path] if path.is_file() else list(path.rglob("*.py"))
-
-
 def draw_figures(app, config) -> None:
-    """Make every book/figures/*.py whose product is missing or older than the code it depends on.
+    """Run the scripts of book/figures: `draw()` gives a figure, written as SVG; `text()` markdown that a page includes.
 
-    A script has either `draw()`, a figure that is written as SVG, or `text()`, a piece of markdown that a page includes.
+    A figure is drawn again when its script or the code that it shows has changed; the texts are cheap and always made.
     """
     from pspnb.viz import save_svg
 
     sys.path.insert(0, str(FIGURES))
     GENERATED.mkdir(exist_ok=True)
-    library = [path for name in ("nn", "facets", "tasks.py") for path in _sources(ROOT / "pspnb" / name)]
+    library = [path for folder in ("nn", "facets") for path in (ROOT / "pspnb" / folder).rglob("*.py")]
     shared = [*FIGURES.glob("_*.py"), ROOT / "pspnb" / "viz.py", *library]
     for script in sorted(set(FIGURES.glob("[a-z]*.py")) - {FIGURES / "quoted.py"}):
-        done = [GENERATED / f"{script.stem}{suffix}" for suffix in (".svg", ".md")]
+        picture = GENERATED / f"{script.stem}.svg"
         newest = max(path.stat().st_mtime for path in (script, *shared))
-        if any(path.exists() and path.stat().st_mtime >= newest for path in done):
+        if picture.exists() and picture.stat().st_mtime >= newest:
             continue
         module = importlib.import_module(script.stem)
-        unfinished = GENERATED / f"{script.stem}.part"
         if hasattr(module, "draw"):
+            unfinished = picture.with_suffix(".part")
             save_svg(module.draw(), unfinished)
+            unfinished.replace(picture)
         else:
-            unfinished.write_text(module.text(), encoding="utf-8")
-        unfinished.replace(done[0] if hasattr(module, "draw") else done[1])
+            (GENERATED / f"{script.stem}.md").write_text(module.text(), encoding="utf-8")
 
 
 def quote_numbers(app, config) -> None:
