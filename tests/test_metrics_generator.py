@@ -68,6 +68,6 @@ def test_the_whole_report(networks, data: FacetsArrays, tmp_path: Path) -> None:
     for features in ("factors", "identity_eval"):
         numbers = result[features]
         # an untrained generator is further from the data than the data from themselves, and covers nothing of them
-        assert numbers["frechet"] > 2 * numbers["frechet_floor"]
+        assert numbers["frechet"] > 1.2 * numbers["frechet_floor"]
         assert numbers["recall"] < numbers["recall_of_real"] and numbers["precision"] < numbers["precision_of_real"]
     assert set(result["provenance"]) >= {"commit", "seed", "device", "seconds"}
