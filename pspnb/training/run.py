@@ -1,0 +1,311 @@
+"""The state of a training run and its one step: what `trainer.fit` repeats, saves and restores."""
+
+import hashlib
+import math
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pspnb.errors import PspnbError
+from pspnb.losses.terms import LossInputs, LossTerm, total_loss
+from pspnb.nn.stylegan2 import NoiseSpec
+from pspnb.psp import PSP
+from pspnb.training.callbacks import picture_rows
+from pspnb.training.checkpoint import random_states, restore_random_states
+from pspnb.training.data import Batches, Pair
+from pspnb.training.order import step_generator
+from pspnb.training.processes import Processes
+from pspnb.training.ranger import Ranger
+
+if TYPE_CHECKING:
+    from pspnb.training.trainer import TrainConfig
+
+# Options that a resumed run may change without becoming another run.
+_FREE = {"steps", "log_every", "picture_every", "validate_every", "checkpoint_every", "compile"}
+
+
+class _Translation(nn.Module):
+    """Encoder and generator as one forward pass, which is what DistributedDataParallel and the compiler want to see."""
+
+    def __init__(self, psp: PSP) -> None:
+        super().__init__()
+        self.psp = psp
+
+    def forward(
+        self, source: Tensor, size: int | None, noise: NoiseSpec, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        codes = self.psp.encode(source)
+        return self.psp.decode(codes, noise=noise, resize=size, generator=generator), codes
+
+
+class Run:
+    """Model, optimiser, data position and the sums for the log. `step` counts finished optimiser steps."""
+
+    def __init__(
+        self, model: PSP, batches: Batches, losses: Sequence[LossTerm], config: "TrainConfig", team: Processes
+    ) -> None:
+        parts = team.world * config.accumulate
+        if batches.batch % parts:
+            raise ValueError(
+                f"expected a batch that divides into {team.world} processes x {config.accumulate} parts, "
+                f"got {batches.batch}"
+            )
+        self.model, self.batches, self.losses, self.config, self.team = model, batches, losses, config, team
+        self.step = 0
+        self.best: float | None = None
+        model.to(team.device)
+        model.decoder.requires_grad_(False)
+        model.decoder.zero_grad(set_to_none=True)
+        self.generator = fingerprint(model.decoder)
+        if config.channels_last:
+            model.encoder.to(memory_format=torch.channels_last)  # the generator sees to its own
+        self.weights = [p for p in model.encoder.parameters() if p.requires_grad]
+        self.optimizer = _optimizer(self.weights, config)
+        self.average = [p.detach().clone() for p in self.weights] if config.average else None
+        self.translate: Any = team.wrap(_Translation(model))
+        if config.compile:
+            self.translate = torch.compile(self.translate)
+        self.window = _Window(team)
+        self._pairs: Generator[Pair, None, None] | None = None
+        self._latest: Pair | None = None
+
+    def close(self) -> None:
+        """End the reading thread and leave the model in evaluation mode."""
+        if self._pairs is not None:
+            self._pairs.close()
+            self._pairs = None
+        self.model.eval()
+
+    # ---- one step ----------------------------------------------------------------------------------------------------
+
+    def train_step(self) -> None:
+        """One optimiser step on batch number `step`. Waits for nothing on the device."""
+        if self._pairs is None:
+            self._pairs = self.batches.endless(self.step, device=self.team.device)
+        pair = self._latest = next(self._pairs)
+        self.model.train()
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate(self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        count = self.config.accumulate
+        length = self.batches.batch // (self.team.world * count)
+        for i in range(count):
+            # Part i of all processes together is the same rows, however many processes there are.
+            start = (i * self.team.world + self.team.rank) * length
+            part = pair.part(slice(start, start + length))
+            with self.team.without_sync(self.translate) if i < count - 1 else _nothing():
+                total, log = self._losses(part, i)
+                (total / count).backward()
+            self.window.add(log, count)
+        self.optimizer.step()
+        if self.average is not None:
+            torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - self.config.average)
+        self.step += 1
+        self.window.close_step()
+
+    def _losses(self, pair: Pair, part: int) -> tuple[Tensor, dict[str, Tensor]]:
+        noise = None
+        if self.config.noise == "random" and self.model.decoder.has_noise:
+            seed = step_generator(
+                self.batches.seed, self.step, stream=100 + self.team.rank * self.config.accumulate + part
+            )
+            noise = torch.Generator(self.team.device).manual_seed(seed.initial_seed())
+        with self._autocast():
+            output, codes = self.translate(pair.source, self._resize(pair), self.config.noise, noise)
+            return total_loss(
+                self.losses, LossInputs(output=output, target=pair.target, codes=codes, source=pair.source)
+            )
+
+    def _resize(self, pair: Pair) -> int | None:
+        """The size of the target, to which the output is pooled; None where they are equal."""
+        size = pair.target.shape[-1]
+        return None if size == self.model.decoder.size else size
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.team.device.type, torch.bfloat16) if self.config.bf16 else _nothing()
+
+    def learning_rate(self, step: int) -> float:
+        """Constant until `decay_from` of the steps, then half a cosine down to 0."""
+        share = step / self.config.steps
+        if share <= self.config.decay_from:
+            return self.config.lr
+        return (
+            self.config.lr
+            * (1 + math.cos(math.pi * (share - self.config.decay_from) / (1 - self.config.decay_from)))
+            / 2
+        )
+
+    # ---- looking at it -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def validate(self, validation: Batches) -> dict[str, float]:
+        """Mean losses over all of `validation`, named `val_...`; with the averaged weights where there are any."""
+        if len(validation) <= (self.team.world - 1) * validation.batch:
+            raise ValueError(f"expected a validation batch for each of {self.team.world} processes, got fewer")
+        sums: dict[str, Tensor] = {}
+        images = torch.zeros((), device=self.team.device)
+        with self._evaluation():
+            for pair in validation.once(device=self.team.device, part=self.team.rank, parts=self.team.world):
+                with self._autocast():
+                    codes = self.model.encode(pair.source)
+                    output = self.model.decode(codes, resize=self._resize(pair))
+                    inputs = LossInputs(output=output, target=pair.target, codes=codes, source=pair.source)
+                    _, log = total_loss(self.losses, inputs)
+                images += len(pair.target)
+                for name, value in log.items():
+                    sums[name] = sums.get(name, 0) + value.float() * len(pair.target)
+        images = self.team.mean(images)
+        return {f"val_{name}": (self.team.mean(value) / images).item() for name, value in sums.items()}
+
+    @torch.no_grad()
+    def pictures(self, n: int) -> Float[Tensor, "m 3 s s"]:
+        """Source, target and output of the first `n` images of the latest batch, for a grid of three columns."""
+        if self._latest is None:
+            raise ValueError("expected at least one step before the pictures of one")
+        pair = self._latest.part(slice(0, n))
+        with self._evaluation(), self._autocast():
+            output = self.model(pair.source, resize=self._resize(pair))
+        return picture_rows(pair.source, pair.target, output)
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        """Evaluation mode and, where there are any, the averaged weights."""
+        self.model.eval()
+        kept = [w.detach().clone() for w in self.weights] if self.average is not None else None
+        try:
+            if self.average is not None:
+                torch._foreach_copy_([w.detach() for w in self.weights], self.average)
+            yield
+        finally:
+            if kept is not None:
+                torch._foreach_copy_([w.detach() for w in self.weights], kept)
+            self.model.train()
+
+    def is_finite(self) -> bool:
+        """Whether every weight and every loss since the last log is a number."""
+        norms = torch.stack(torch._foreach_norm([w.detach() for w in self.weights]))
+        return bool((norms.isfinite().all() & self.window.is_finite()).item())
+
+    # ---- saving ------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resumed run needs, as tensors and plain values."""
+        return self.identity() | {
+            "step": self.step,
+            "encoder": self.model.encoder.state_dict(),
+            "latent_avg": self.model.latent_avg,
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "window": self.window.state(),
+            "random": random_states(),
+            "best": self.best,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`. PspnbError when the state is of a run with other options, data or generator."""
+        _check_same(state.get("identity"), self.identity()["identity"])
+        self.model.encoder.load_state_dict(state["encoder"])
+        self.model.latent_avg.copy_(state["latent_avg"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            torch._foreach_copy_(self.average, state["average"])
+        self.window.load_state(state["window"])
+        restore_random_states(state["random"])
+        self.step, self.best = state["step"], state["best"]
+
+    def encoder_state(self) -> dict[str, Any]:
+        """The encoder to use (with the averaged weights where there are any), and what it belongs to."""
+        encoder = self.model.encoder.state_dict()
+        if self.average is not None:
+            named = [name for name, p in self.model.encoder.named_parameters() if p.requires_grad]
+            encoder = dict(encoder) | dict(zip(named, self.average, strict=True))
+        state = {"step": self.step, "best": self.best, "encoder": encoder, "latent_avg": self.model.latent_avg}
+        return self.identity() | state
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this run this run and no other."""
+        options = {name: value for name, value in asdict(self.config).items() if name not in _FREE}
+        if self.config.decay_from < 1:
+            options["steps"] = self.config.steps  # the schedule depends on it
+        data = {"task": self.batches.task.name, "images": len(self.batches), "size": self.batches.arrays.size}
+        data |= {"batch": self.batches.batch, "seed": self.batches.seed}
+        weights = {f"weight of {term.name}": term.weight for term in self.losses}
+        return {"identity": {**options, **data, **weights, "generator": self.generator}}
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A hash of a network's tensors and their names: an encoder is worth nothing with another generator."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _check_same(before: Any, now: dict[str, Any]) -> None:
+    if not isinstance(before, dict):
+        raise PspnbError("expected the checkpoint of an encoder's training run, got one without its options")
+    changed = [
+        f"{name} was {before.get(name)}, is {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if changed:
+        raise PspnbError(f"expected the options that the run began with: {'; '.join(changed)}")
+
+
+def _optimizer(weights: list[nn.Parameter], config: "TrainConfig") -> torch.optim.Optimizer:
+    if config.optimizer == "ranger":
+        return Ranger(weights, lr=config.lr)
+    return torch.optim.Adam(weights, lr=config.lr)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+class _Window:
+    """Sums of the losses since the last log, kept on the device so that no step waits for them."""
+
+    def __init__(self, team: Processes) -> None:
+        self.team = team
+        self.names: list[str] = []
+        self.sums: Tensor | None = None
+        self.steps = 0
+
+    def add(self, log: dict[str, Tensor], parts: int) -> None:
+        """Losses of one of the `parts` of a step."""
+        values = torch.stack([value.float() for value in log.values()]) / parts
+        self.names = list(log)
+        self.sums = values if self.sums is None else self.sums + values
+
+    def close_step(self) -> None:
+        """One step more in the means."""
+        self.steps += 1
+
+    def means(self) -> dict[str, float]:
+        """Means over steps, parts and processes since the last call; reads them from the device."""
+        if self.sums is None:
+            return {}
+        values = (self.team.mean(self.sums) / self.steps).tolist()
+        self.sums, self.steps = None, 0
+        return dict(zip(self.names, values, strict=True))
+
+    def is_finite(self) -> Tensor:
+        """As a tensor, over all processes."""
+        if self.sums is None:
+            return torch.ones((), dtype=torch.bool, device=self.team.device)
+        return self.team.mean(self.sums).isfinite().all()
+
+    def state(self) -> dict[str, Any]:
+        """Sums of this process. With several processes those of the main one stand for all."""
+        return {"names": self.names, "sums": self.sums, "steps": self.steps}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.names, self.sums, self.steps = state["names"], state["sums"], state["steps"]
