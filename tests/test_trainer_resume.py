@@ -142,7 +142,7 @@ def test_sigkill_at_random_moments(tmp_path):
             process.communicate()
             kills += 1
     assert kills, "the run was too short to be killed"
-    assert "finished=True" in start(tmp_path / "killed", steps).communicate()[0] or process.returncode == 0
+    assert "finished=True" in start(tmp_path / "killed", steps).communicate()[0]
     states = [load_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("whole", "killed")]
     assert states[0]["step"] == states[1]["step"] == steps
     assert equal(states[0]["encoder"], states[1]["encoder"])

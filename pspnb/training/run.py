@@ -21,6 +21,7 @@ from pspnb.training.data import Batches, Pair
 from pspnb.training.order import step_generator
 from pspnb.training.processes import Processes
 from pspnb.training.ranger import Ranger
+from pspnb.training.window import Window
 
 if TYPE_CHECKING:
     from pspnb.training.trainer import TrainConfig
@@ -70,7 +71,7 @@ class Run:
         self.translate: Any = team.wrap(_Translation(model))
         if config.compile:
             self.translate = torch.compile(self.translate)
-        self.window = _Window(team)
+        self.window = Window(team)
         self._pairs: Generator[Pair, None, None] | None = None
         self._latest: Pair | None = None
 
@@ -267,45 +268,3 @@ def _optimizer(weights: list[nn.Parameter], config: "TrainConfig") -> torch.opti
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
-
-
-class _Window:
-    """Sums of the losses since the last log, kept on the device so that no step waits for them."""
-
-    def __init__(self, team: Processes) -> None:
-        self.team = team
-        self.names: list[str] = []
-        self.sums: Tensor | None = None
-        self.steps = 0
-
-    def add(self, log: dict[str, Tensor], parts: int) -> None:
-        """Losses of one of the `parts` of a step."""
-        values = torch.stack([value.float() for value in log.values()]) / parts
-        self.names = list(log)
-        self.sums = values if self.sums is None else self.sums + values
-
-    def close_step(self) -> None:
-        """One step more in the means."""
-        self.steps += 1
-
-    def means(self) -> dict[str, float]:
-        """Means over steps, parts and processes since the last call; reads them from the device."""
-        if self.sums is None:
-            return {}
-        values = (self.team.mean(self.sums) / self.steps).tolist()
-        self.sums, self.steps = None, 0
-        return dict(zip(self.names, values, strict=True))
-
-    def is_finite(self) -> Tensor:
-        """As a tensor, over all processes."""
-        if self.sums is None:
-            return torch.ones((), dtype=torch.bool, device=self.team.device)
-        return self.team.mean(self.sums).isfinite().all()
-
-    def state(self) -> dict[str, Any]:
-        """Sums of this process. With several processes those of the main one stand for all."""
-        return {"names": self.names, "sums": self.sums, "steps": self.steps}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        self.names, self.sums, self.steps = state["names"], state["sums"], state["steps"]
