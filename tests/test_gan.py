@@ -1,5 +1,6 @@
 """The GAN trainer: its losses against second derivations, its loop against NaN, its training against a small known world."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from pspnb.training.gan import GanConfig, GanTrainer, lr_factor
 from pspnb.training.loop import TrainingDiverged, fit
 from pspnb.training.order import batch_indices
 from pspnb.training.png import grid, write_png
-from pspnb.training.runs import ship_generator
+from pspnb.training.runs import export_history, ship_generator
 
 CHANNELS = ((4, 8), (8, 8), (16, 8))
 TINY = GanConfig(
@@ -264,9 +265,9 @@ def test_samples_log_and_shipping(tmp_path: Path) -> None:
     fit(t, tmp_path / "run", steps=4, batch=4, progress=False, sample_every=2, log_every=2)
     with Image.open(tmp_path / "run" / "samples" / "0000004.png") as image:
         assert image.size == (8 * 18 + 2, 8 * 18 + 2)
+    history = json.loads(export_history(tmp_path / "run", tmp_path / "book").read_text())
+    assert history["step"] == [2, 4] and all(len(v) == 2 for v in history.values()) and "loss_g" in history
     path = ship_generator(tmp_path / "run", name="tiny/generator", folder=tmp_path / "zoo")
-    import json
-
     from safetensors.torch import load_file
 
     from pspnb.hub import build

@@ -3,6 +3,7 @@
 Each run has a folder: checkpoint.pt, log.jsonl and samples/. A finished run can be shipped: fp16 weights and a card in the zoo.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -175,6 +176,21 @@ def report(name: str, network: nn.Module, *, data: FacetsArrays | None = None) -
         return identity_report(network, data or several_views("test", 300, 6, 64, seed=900))
     data = data or split_arrays("test", 64)
     return {"parsing": parsing_report, "factors": factors_report, "perceptual": perceptual_report}[name](network, data)
+
+
+def export_history(run: str | Path, out: str | Path, *, points: int = 200) -> Path:
+    """A run's log, thinned to means over `points` stretches, as history.json for the book: name -> list of numbers."""
+    records = read_journal(Path(run) / "log.jsonl")
+    if not records:
+        raise PspnbError(f"no log in {run}: expected the folder of a training run")
+    length = -(-len(records) // points)
+    stretches = [records[i : i + length] for i in range(0, len(records), length)]
+    names = [name for name in records[-1] if all(name in r for s in stretches for r in s)]
+    history = {name: [round(sum(r[name] for r in s) / len(s), 5) for s in stretches] for name in names}
+    path = Path(out) / "history.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(history) + "\n")
+    return path
 
 
 def _provenance(run: Path, state: dict[str, Any], note: str) -> dict[str, Any]:
