@@ -1,9 +1,13 @@
 """pspnb.viz: pixels, grids, sliders."""
 
+import base64
+import io
+
 import matplotlib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 matplotlib.use("Agg")
 
@@ -74,9 +78,33 @@ def test_frame_slider_links_in_the_browser_and_describes_each_frame():
     slider, stack = box.children
     assert (slider.min, slider.max, slider.description) == (0, 2, "crossover")
     assert len(stack.children) == 3 and 'alt="two &quot;2&quot;"' in stack.children[1].value
-    assert stack.children[0].value.count("data:image/png;base64,") == 1
+    assert stack.children[0].value.count("data:image/jpeg;base64,") == 1
     with pytest.raises(ValueError, match="2 to 16 frames"):
         viz.frame_slider(torch.zeros(3, 3, 8, 8), ["one"])
+
+
+def _displayed(figure, monkeypatch) -> dict:
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **kwargs: shown.append((data, kwargs)))
+    figure._ipython_display_()
+    ((data, kwargs),) = shown
+    assert kwargs["raw"] and kwargs["metadata"]["image/jpeg"]["width"] == round(figure.get_figwidth() * 96)
+    return data
+
+
+def test_a_grid_is_stored_as_a_small_faithful_jpeg(monkeypatch):
+    noise = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    figure = viz.image_grid(torch.nn.functional.interpolate(noise, 64, mode="bilinear"), columns=2)
+    data = _displayed(figure, monkeypatch)
+    assert data.keys() == {"image/jpeg", "text/plain"} and data["text/plain"].startswith("<Figure size")
+    encoded = base64.b64decode(data["image/jpeg"])
+    picture = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB")).astype(int)
+    exact = np.asarray(Image.open(io.BytesIO(viz.figure_png(figure))).convert("RGB"))
+    assert len(encoded) < 0.4 * len(viz.figure_png(figure))
+    width, height = figure.get_size_inches() * figure.dpi
+    assert picture.shape == (int(height), int(width), 3)
+    rendered = viz._rendered(figure).astype(int)
+    assert np.abs(picture - rendered).mean() < 3 and exact.std() > 20
 
 
 def test_frame_slider_takes_figures():

@@ -69,12 +69,12 @@ def link_repository(app, config) -> None:
 
 
 def size_outputs(app, doctree) -> None:
-    """Show the PNG outputs of notebooks in inches: they are drawn at 144 dots per inch, a browser has 96."""
+    """Show the pictures in the outputs of notebooks in inches: they are drawn at 144 dots per inch, a browser has 96."""
     from docutils import nodes
     from PIL import Image
 
     for node in doctree.findall(nodes.image):
-        if "jupyter_execute" in node["uri"] and node["uri"].endswith(".png") and "width" not in node:
+        if "jupyter_execute" in node["uri"] and node["uri"].endswith((".png", ".jpeg")) and "width" not in node:
             with Image.open(Path(app.srcdir) / node["uri"]) as picture:
                 node["width"] = f"{picture.width * 96 / 144:.0f}px"
 
