@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -151,7 +151,7 @@ def _to_bytes(image: Tensor) -> Tensor:
     return ((image + 1.0) * 127.5).round().clamp(0, 255).byte()
 
 
-def _checksums(arrays: dict[str, np.ndarray]) -> dict[str, int]:
+def _checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
     """CRC-32 of evenly spaced rows, first and last among them: cheap enough to check whenever the cache is opened."""
     rows = np.unique(np.linspace(0, len(arrays["images"]) - 1, _CHECKED_ROWS).astype(int))
     return {name: zlib.crc32(np.ascontiguousarray(a[rows]).tobytes()) for name, a in arrays.items()}

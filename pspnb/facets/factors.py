@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from torch import Tensor
 
+Group = Literal["identity", "free"]
 Factors = dict[str, Tensor]
 """One tensor of shape (b,) for each name in `TABLE`: float32 for continuous factors, int64 for the others."""
 
@@ -21,7 +22,7 @@ class Factor:
     `weights[0]`, else uniform); weights (categorical); bits (63 random bits that seed fine detail)."""
 
     name: str
-    group: Literal["identity", "free"]
+    group: Group
     kind: Literal["continuous", "categorical", "seed"]
     low: float
     high: float
@@ -32,19 +33,19 @@ class Factor:
     weights: tuple[float, ...] = ()
 
 
-def _bell(group: str, name: str, meaning: str) -> Factor:
+def _bell(group: Group, name: str, meaning: str) -> Factor:
     return Factor(name, group, "continuous", -1.0, 1.0, "relative", "bell", meaning)
 
 
-def _flat(group: str, name: str, low: float, high: float, unit: str, meaning: str) -> Factor:
+def _flat(group: Group, name: str, low: float, high: float, unit: str, meaning: str) -> Factor:
     return Factor(name, group, "continuous", low, high, unit, "uniform", meaning)
 
 
-def _rare(group: str, name: str, low: float, high: float, zero: float, meaning: str) -> Factor:
+def _rare(group: Group, name: str, low: float, high: float, zero: float, meaning: str) -> Factor:
     return Factor(name, group, "continuous", low, high, "relative", "often_zero", meaning, weights=(zero,))
 
 
-def _kind(group: str, name: str, choices: Mapping[str, float], meaning: str) -> Factor:
+def _kind(group: Group, name: str, choices: Mapping[str, float], meaning: str) -> Factor:
     total = sum(choices.values())
     weights = tuple(w / total for w in choices.values())
     return Factor(
@@ -52,7 +53,7 @@ def _kind(group: str, name: str, choices: Mapping[str, float], meaning: str) -> 
     )
 
 
-def _seed(group: str, name: str, meaning: str) -> Factor:
+def _seed(group: Group, name: str, meaning: str) -> Factor:
     return Factor(name, group, "seed", 0.0, 2.0**63, "bits", "bits", meaning)
 
 
@@ -78,7 +79,8 @@ BACKGROUND_PALETTES: Final = 16
 CLOTH_PALETTES: Final = 16
 HAT_COLOURS: Final = 10
 
-_I, _F = "identity", "free"
+_I: Final = "identity"
+_F: Final = "free"
 TABLE: Final[tuple[Factor, ...]] = (
     _bell(_I, "head_width", "skull width"),
     _bell(_I, "head_height", "skull height"),

@@ -62,8 +62,8 @@ class Scene:
             [torch.zeros(shape, device=device) for _ in range(3)], torch.zeros(shape, dtype=torch.uint8, device=device),
         )  # fmt: skip
         for name, frame in (("head", head), ("body", body)):
-            towards = tuple(frame.matrix[:, 2, i, None] for i in range(3))
-            scene.rays[name] = (frame.origin(x, y), towards)
+            m = frame.matrix
+            scene.rays[name] = (frame.origin(x, y), (m[:, 2, 0, None], m[:, 2, 1, None], m[:, 2, 2, None]))
         return scene
 
     def carry(self, cycles: float) -> float:
@@ -118,7 +118,7 @@ def _hits(scene: Scene, frame: str, number: int) -> Hits | None:
         return None
     o, d = scene.along(frame, s)
     t = s.take(scene.depth)
-    return Hits(s, tuple(o[i] + d[i] * t for i in range(3)))
+    return Hits(s, (o[0] + d[0] * t, o[1] + d[1] * t, o[2] + d[2] * t))
 
 
 def _normal(scene: Scene, frame: Frame, geometry_field, hits: Hits) -> tuple[RGB, RGB]:
@@ -139,7 +139,8 @@ def _put(scene: Scene, canvas: Canvas, n: RGB, wrap: tuple[float, float, float],
     s, flat = canvas.s, canvas.flat
     n = (n[0] * (1 - flat), n[1] * (1 - flat), n[2] + (1.0 - n[2]) * flat)
     gloss = canvas.gloss * highlight(n, s, sharpness)
-    lit = shade(tuple(canvas.rgb), n, s, wrap=wrap, gloss=gloss, occlusion=canvas.occlusion)
+    r, g, b = canvas.rgb
+    lit = shade((r, g, b), n, s, wrap=wrap, gloss=gloss, occlusion=canvas.occlusion)
     for plane, c in zip(scene.colour, lit, strict=True):
         plane.view(-1).index_copy_(0, s.idx, tone(c))
     scene.label.view(-1).index_copy_(0, s.idx, canvas.label)
