@@ -9,7 +9,7 @@ from pspnb.nn.stylegan2 import n_styles_for
 def text() -> str:
     """A markdown table; rows that depend on nothing but input size and number of styles."""
     scales = [(64, 64), (256, 1024)]  # input size, output size
-    rows = [("", "64 px, Facets", "1024 px, the paper")]
+    rows = [("scale", "64 px, Facets", "1024 px, the paper")]
 
     def row(name, function):
         rows.append((name, *(function(*scale) for scale in scales)))
