@@ -140,7 +140,7 @@ def test_curricular_weighs_hard_negatives_by_t() -> None:
 
 @pytest.mark.parametrize("name", INSTRUMENTS)
 def test_a_few_steps_from_scratch_lower_the_loss_and_resume_exactly(name: str, data: FacetsArrays) -> None:
-    config = replace(CONFIGS[name], steps=24, batch=16, degrade=0.0)
+    config = replace(CONFIGS[name], steps=24, cycle=24, batch=16, degrade=0.0)
     t, copy = InstrumentTrainer(config, data), InstrumentTrainer(config, data)
     losses = [t.train_step()["loss"] for _ in range(8)]
     copy.load_state(deepcopy(t.state()))
@@ -165,7 +165,7 @@ def test_a_few_steps_from_scratch_lower_the_loss_and_resume_exactly(name: str, d
 @pytest.mark.parametrize("name", INSTRUMENTS)
 def test_a_shipped_instrument_is_better_than_an_untrained_one_and_trains_on(name: str, data: FacetsArrays) -> None:
     net = shipped(name)
-    t = InstrumentTrainer(replace(CONFIGS[name], steps=40, batch=16, degrade=0.0, lr=1e-4), data)
+    t = InstrumentTrainer(replace(CONFIGS[name], steps=40, cycle=40, batch=16, degrade=0.0, lr=1e-4), data)
     scratch = t.train_step()["loss"]
     t.network.load_state_dict(net.state_dict())
     t.step = 0
@@ -206,6 +206,15 @@ def test_settings_and_names_are_checked(data: FacetsArrays) -> None:
     t = InstrumentTrainer(CONFIGS["parsing"], data)
     with pytest.raises(PspnbError, match="another steps"):
         InstrumentTrainer(replace(CONFIGS["parsing"], steps=5), data).load_state(t.state())
+
+
+def test_the_learning_rate_restarts_with_every_cycle(data: FacetsArrays) -> None:
+    t = InstrumentTrainer(replace(CONFIGS["factors"], batch=4, steps=6, cycle=3, warm_up=0.1), data)
+    rates = []
+    for _ in range(6):
+        t.train_step()
+        rates.append(t.optimizer.param_groups[0]["lr"] / t.config.lr)
+    assert rates[:3] == rates[3:] and rates[1] > rates[2] > rates[0]
 
 
 def test_one_cycle() -> None:

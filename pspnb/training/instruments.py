@@ -46,6 +46,7 @@ class InstrumentConfig:
 
     name: str
     steps: int = 2500
+    cycle: int = 2500  # steps from one warm-up of the learning rate to the next (warm restarts)
     batch: int = 64
     lr: float = 3e-3
     weight_decay: float = 0.02
@@ -58,11 +59,11 @@ class InstrumentConfig:
 
 # identity_eval shares neither weights, seed nor people with identity.
 CONFIGS: Mapping[str, InstrumentConfig] = {
-    "perceptual": InstrumentConfig("perceptual", steps=1500, seed=55),
-    "identity": InstrumentConfig("identity", steps=1600, seed=11),
-    "factors": InstrumentConfig("factors", steps=2200, seed=44),
-    "parsing": InstrumentConfig("parsing", steps=1300, batch=32, seed=33),
-    "identity_eval": InstrumentConfig("identity_eval", steps=2200, seed=22),
+    "perceptual": InstrumentConfig("perceptual", steps=1500, cycle=1500, seed=55),
+    "identity": InstrumentConfig("identity", steps=3200, cycle=1600, seed=11),
+    "factors": InstrumentConfig("factors", steps=4400, cycle=2200, seed=44),
+    "parsing": InstrumentConfig("parsing", steps=1300, cycle=1300, batch=32, seed=33),
+    "identity_eval": InstrumentConfig("identity_eval", steps=4400, cycle=2200, seed=22),
 }
 
 
@@ -98,13 +99,13 @@ def people_of(name: str, data: FacetsArrays) -> FacetsArrays:
     return data.take((first if name == "identity" else ~first).nonzero()[:, 0])
 
 
-# ---- losses: (network, head, images, batch, progress) -> loss and what to log ---------------------------------------
+# ---- losses: (network, head, images, batch, cycles done) -> loss and what to log ---------------------------------------
 
 Loss = Callable[[nn.Module, nn.Module, Tensor, FacetsArrays, float], tuple[Tensor, dict[str, Tensor]]]
 
 
 def identity_loss(net: nn.Module, head: nn.Module, images: Tensor, batch: FacetsArrays, progress: float):
-    """Margin softmax over the training people; the margin grows over the first half."""
+    """Margin softmax over the training people; the margin grows over the first half of the first cycle."""
     loss = head(net.embed_raw(images).float(), batch.identity.to(images.device), ease=min(1.0, 2 * progress))
     return loss, {}
 
@@ -237,11 +238,11 @@ class InstrumentTrainer:
         batch = self._shift(self.data.take(index.to(self.data.images.device)), random)
         images = degrade(to_unit(batch.images.to(self.device)), c.degrade, generator=random)
         for group in self.optimizer.param_groups:
-            group["lr"] = c.lr * one_cycle(self.step / c.steps, c.warm_up)
+            group["lr"] = c.lr * one_cycle(self.step % c.cycle / c.cycle, c.warm_up)
         self.network.train()
         self.head.train()
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=c.bf16):
-            loss, record = self.loss(self.network, self.head, images, batch, self.step / c.steps)
+            loss, record = self.loss(self.network, self.head, images, batch, self.step / c.cycle)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         numbers = {"loss": float(loss.detach()), **{name: float(value) for name, value in record.items()}}
