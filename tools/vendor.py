@@ -96,9 +96,11 @@ def fetch(package: Package, cache: Path) -> Path:
     npm = find_npm()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        command = [npm, "pack", f"{package.name}@{package.version}", "--ignore-scripts", "--silent"]
+        patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=3000"]
+        command = [npm, "pack", f"{package.name}@{package.version}", "--ignore-scripts", "--silent", *patience]
         path = os.pathsep.join([str(Path(npm).parent), os.environ.get("PATH", "")])
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path})
+        environment = {**os.environ, "PATH": path}
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=300)
         packed = list(Path(folder).glob("*.tgz"))
         if done.returncode or len(packed) != 1:
             reason = (done.stderr.strip().splitlines() or ["no archive came"])[-1]
