@@ -34,7 +34,7 @@ def find_chromium() -> str | None:
 class Browser:
     """One browser with one page. `with Browser() as b: b.open(url); b.evaluate("document.title")`."""
 
-    def __init__(self, *, width: int = 1280, height: int = 900, timeout: float = 60):
+    def __init__(self, *, width: int = 1280, height: int = 900, timeout: float = 40):
         self.timeout = timeout
         self.events: list[dict[str, Any]] = []
         self._buffer, self._last_id = b"", 0
@@ -68,10 +68,23 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
 
     def open(self, url: str) -> None:
-        """Load `url`, wait for its load event and until no request is under way for half a second."""
-        self.events.clear()
-        self.call("Page.navigate", url=url)
-        self._wait(lambda: any(e["method"] == "Page.loadEventFired" for e in self.events), "the load event")
+        """Load `url`, wait for its load event and until no request is under way for half a second.
+
+        On a busy machine Chromium now and then loses a navigation; then it is asked once more.
+        """
+        for last_try in (False, True):
+            self.events.clear()
+            self.call("Page.navigate", url=url)
+            try:
+                self._wait(lambda: any(e["method"] == "Page.loadEventFired" for e in self.events), "the load event")
+                self._wait_for_rest(url)
+                return
+            except TimeoutError:
+                if last_try:
+                    raise
+                self.call("Page.stopLoading")
+
+    def _wait_for_rest(self, url: str) -> None:
         quiet_since = time.monotonic()
         deadline = quiet_since + self.timeout
         while time.monotonic() - quiet_since < 0.5:
