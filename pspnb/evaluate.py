@@ -5,6 +5,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,19 @@ def mixing_grid(generator: Generator, *, seed: int = 5, n: int = 6) -> Float[Ten
     return generator.synthesize(rows).clamp(-1, 1)
 
 
+def progress_picture(run: Path, out: Path, *, steps: Sequence[int], faces: Sequence[int], tile: int = 66) -> None:
+    """The same samples at several steps of a run, cut from its grids of 8 columns: a row per face, a column per step."""
+    from PIL import Image
+
+    sheet = Image.new("RGB", (len(steps) * tile + 2, len(faces) * tile + 2))
+    for j, step in enumerate(steps):
+        with Image.open(run / "samples" / f"{step:07d}.png") as grid_image:
+            for i, face in enumerate(faces):
+                left, top = face % 8 * tile, face // 8 * tile
+                sheet.paste(grid_image.crop((left, top, left + tile + 2, top + tile + 2)), (j * tile, i * tile))
+    sheet.save(out / "progress.png")
+
+
 def evaluate_generator(
     generator: Generator,
     *,
@@ -202,8 +216,11 @@ def main(out: str = "book/results/generator") -> None:
     """Evaluate the shipped generator with the shipped instruments."""
     from pspnb.hub import load_shipped
 
-    nets = {name: load_shipped(f"facets64/{name}") for name in ("factors", "identity_eval", "parsing")}
-    evaluate_generator(load_shipped("facets64/generator"), out=Path(out), **nets)
+    names = ("generator", "factors", "identity_eval", "parsing")
+    generator, factors, identity_eval, parsing = (load_shipped(f"facets64/{name}") for name in names)
+    assert isinstance(generator, Generator) and isinstance(factors, FactorNet)
+    assert isinstance(identity_eval, PlainEmbedder) and isinstance(parsing, ParsingNet)
+    evaluate_generator(generator, factors=factors, identity_eval=identity_eval, parsing=parsing, out=Path(out))
 
 
 if __name__ == "__main__":

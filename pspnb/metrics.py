@@ -52,7 +52,9 @@ def ssim(x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tens
 
     # SSIM compares means by their ratio, so it is defined on brightness from 0, not on [-1, 1].
     x, y = (x.clamp(-1, 1) + 1) / 2, (y.clamp(-1, 1) + 1) / 2
-    return structural_similarity_index_measure(x, y, data_range=1.0, reduction="none").reshape(len(x))
+    values = structural_similarity_index_measure(x, y, data_range=1.0, reduction="none")
+    assert isinstance(values, Tensor)  # a pair only when the full maps are asked for
+    return values.reshape(len(x))
 
 
 def bootstrap_interval(

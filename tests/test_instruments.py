@@ -14,6 +14,7 @@ from pspnb.hub import available, build, load_shipped
 from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualNet, PlainEmbedder
 from pspnb.training import reports
 from pspnb.training.arrays import FacetsArrays, render_arrays, several_views, to_unit
+from pspnb.training.export import ship
 from pspnb.training.instruments import (
     CONFIGS,
     HEADS,
@@ -57,6 +58,17 @@ def test_every_instrument_fits_its_budget_and_is_rebuilt_from_its_card(name: str
     assert bytes_in_half < 2_000_000
     again = build(json.loads(json.dumps(architecture(name))))
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in net.state_dict().items()}
+
+
+def test_the_card_keeps_the_order_of_the_heads(tmp_path) -> None:
+    """The outputs of FactorNet are numbered by it: sorted names would mix up the factors without any error."""
+    import json
+
+    net = build_instrument("factors")
+    card = {"architecture": architecture("factors")}
+    path = ship("tiny/factors", net.state_dict(), card, folder=tmp_path)
+    written = json.loads(path.with_suffix(".json").read_text())["architecture"]["kwargs"]["heads"]
+    assert list(written) == list(HEADS) != sorted(HEADS)
 
 
 def test_outputs_have_the_promised_shapes_and_units() -> None:

@@ -55,7 +55,7 @@ def ship(
     _write(path, payload)
     added = {"name": name, "licence": "MIT", "bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
     whole = {"commit": commit(), "hardware": hardware(), **card, **added}
-    _write(folder / f"{stem}.json", (json.dumps(whole, indent=1, sort_keys=True) + "\n").encode())
+    _write(folder / f"{stem}.json", (json.dumps(whole, indent=1) + "\n").encode())
     return path
 
 

@@ -37,7 +37,7 @@ class FeatureJudge(nn.Module):
         super().__init__()
         self.trunk = trunk.eval().requires_grad_(False)
         self.taps = tuple(taps)
-        widths = [stage[-1][0].out_channels for stage in trunk.stages]
+        widths = [stage[-1][0].out_channels for stage in trunk.stages]  # type: ignore[index]
         self.heads = nn.ModuleList(FeatureHead(widths[i], size // 2**i) for i in self.taps)
 
     def train(self, mode: bool = True) -> "FeatureJudge":

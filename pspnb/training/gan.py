@@ -83,8 +83,13 @@ class GanTrainer:
         self.device = torch.device(device)
         with torch.random.fork_rng(devices=[]):  # the layers draw their start from the global generator
             torch.manual_seed(config.seed)
-            kinds = {"style_dim": config.style_dim, "n_mlp": config.n_mlp, "channels": dict(config.channels)}
-            self.generator = Generator(config.size, noise=config.noise, **kinds).to(self.device)
+            self.generator = Generator(
+                config.size,
+                style_dim=config.style_dim,
+                n_mlp=config.n_mlp,
+                channels=dict(config.channels),
+                noise=config.noise,
+            ).to(self.device)
             d_class = OnePassDiscriminator if config.one_pass else Discriminator
             self.discriminator = d_class(config.size, channels=dict(config.d_channels)).to(self.device)
             self.judge = FeatureJudge(trunk, size=config.size).to(self.device) if trunk is not None else None

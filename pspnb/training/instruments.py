@@ -101,28 +101,28 @@ def people_of(name: str, data: FacetsArrays) -> FacetsArrays:
 
 # ---- losses: (network, head, images, batch, cycles done) -> loss and what to log ---------------------------------------
 
-Loss = Callable[[nn.Module, nn.Module, Tensor, FacetsArrays, float], tuple[Tensor, dict[str, Tensor]]]
+Loss = Callable[[Any, Any, Tensor, FacetsArrays, float], tuple[Tensor, dict[str, Tensor]]]
 
 
-def identity_loss(net: nn.Module, head: nn.Module, images: Tensor, batch: FacetsArrays, progress: float):
+def identity_loss(net: Any, head: Any, images: Tensor, batch: FacetsArrays, progress: float):
     """Margin softmax over the training people; the margin grows over the first half of the first cycle."""
     loss = head(net.embed_raw(images).float(), batch.identity.to(images.device), ease=min(1.0, 2 * progress))
     return loss, {}
 
 
-def parsing_loss(net: nn.Module, head: nn.Module, images: Tensor, batch: FacetsArrays, progress: float):
+def parsing_loss(net: Any, head: Any, images: Tensor, batch: FacetsArrays, progress: float):
     """Cross entropy with the class weights that `head` holds."""
     logits, labels = net(images), batch.labels.long().to(images.device)
     accuracy = (logits.detach().argmax(1) == labels).float().mean()
     return F.cross_entropy(logits, labels, weight=head.weights), {"accuracy": accuracy}
 
 
-def factor_loss(net: nn.Module, head: nn.Module, images: Tensor, batch: FacetsArrays, progress: float):
+def factor_loss(net: Any, head: Any, images: Tensor, batch: FacetsArrays, progress: float):
     """Squared error of the continuous factors in [-1, 1] and cross entropy of the others, where they show."""
     return _factor_terms(net(images), batch.factors)
 
 
-def perceptual_loss(net: nn.Module, head: nn.Module, images: Tensor, batch: FacetsArrays, progress: float):
+def perceptual_loss(net: Any, head: Any, images: Tensor, batch: FacetsArrays, progress: float):
     """The two tasks that make the trunk see: factors from the last stage, classes of pixels from every stage."""
     maps = net.maps(images)
     factors, logits = head(maps)
@@ -175,7 +175,7 @@ class TwoTasks(ClassWeights):
         parts = self.factors(maps[-1].contiguous().flatten(1)).float().split(list(HEADS.values()), dim=1)
         factors = {n: p[:, 0] if n in RANGES else p for n, p in zip(HEADS, parts, strict=True)}
         size = maps[1].shape[-2:]
-        logits = 0
+        logits = maps[0].new_zeros(())
         for layer, m in zip(self.pixels, maps, strict=True):
             scores = layer(m).float()
             resized = F.avg_pool2d(scores, 2) if scores.shape[-1] > size[-1] else F.interpolate(scores, size)
@@ -183,7 +183,7 @@ class TwoTasks(ClassWeights):
         return factors, logits
 
 
-def build_head(name: str, network: nn.Module, data: FacetsArrays) -> tuple[nn.Module, Loss]:
+def build_head(name: str, network: Any, data: FacetsArrays) -> tuple[nn.Module, Loss]:
     """The part that only training needs, and the loss."""
     if name in ("identity", "identity_eval"):
         people = int(data.identity.max() - data.identity.min()) + 1
@@ -221,7 +221,7 @@ class InstrumentTrainer:
         self.first_identity = int(self.data.identity.min())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.network = build_instrument(config.name).to(self.device, memory_format=torch.channels_last)
+            self.network = build_instrument(config.name).to(self.device).to(memory_format=torch.channels_last)
             head, self.loss = build_head(config.name, self.network, self.data)
             self.head = head.to(self.device)
         decayed = [p for m in (self.network, self.head) for p in m.parameters() if p.ndim > 1]

@@ -4,6 +4,7 @@ Chapter: "The world of Facets".
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +42,7 @@ def identity_report(net: nn.Module, data: FacetsArrays) -> dict[str, float]:
     return report
 
 
-def parsing_report(net: nn.Module, data: FacetsArrays) -> dict[str, float]:
+def parsing_report(net: Any, data: FacetsArrays) -> dict[str, float]:
     """Pixel accuracy, mean IoU and IoU of each class."""
     counts = confusion(in_batches(net.labels, data), data.labels.long(), N_CLASSES)
     iou = class_iou(counts)
@@ -50,7 +51,7 @@ def parsing_report(net: nn.Module, data: FacetsArrays) -> dict[str, float]:
 
 
 @torch.no_grad()
-def factors_report(net: nn.Module, data: FacetsArrays) -> dict[str, float]:
+def factors_report(net: Any, data: FacetsArrays) -> dict[str, float]:
     """Mean absolute error of each continuous factor in its unit, share of its variance explained; accuracy of the others."""
     parts = [net.predict(to_unit(part)) for part in data.images.split(BATCH)]
     report: dict[str, float] = {}

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from pspnb.errors import PspnbError
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, several_views, split_arrays
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.export import ZOO, hardware, ship
+from pspnb.training.export import ZOO, half, hardware, ship
 from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
-from pspnb.training.instruments import CONFIGS, INSTRUMENTS, InstrumentTrainer, architecture, build_instrument
+from pspnb.training.instruments import CONFIGS, INSTRUMENTS, InstrumentTrainer, architecture
 from pspnb.training.journal import read_journal
 from pspnb.training.loop import fit
 from pspnb.training.reports import factors_report, identity_report, parsing_report, perceptual_report
@@ -99,7 +98,9 @@ def _trunk(out: Path, device: str) -> PerceptualNet:
     """The shipped perceptual instrument, through which the second discriminator looks."""
     from pspnb.hub import load_shipped
 
-    return load_shipped("facets64/perceptual").to(device)
+    trunk = load_shipped("facets64/perceptual").to(device)
+    assert isinstance(trunk, PerceptualNet)
+    return trunk
 
 
 def train_instrument(
@@ -117,7 +118,7 @@ def train_instrument(
     if name not in INSTRUMENTS:
         raise PspnbError(f"expected an instrument of {', '.join(INSTRUMENTS)}, got {name!r}")
     device = pick_device(device)
-    given = {k: v for k, v in {"steps": steps, "seed": seed}.items() if v is not None}
+    given: dict[str, Any] = {k: v for k, v in {"steps": steps, "seed": seed}.items() if v is not None}
     config = replace(CONFIGS[name], **given)
     trainer = InstrumentTrainer(config, split_arrays("train", config.size, n=n_images, device=device), device=device)
     fit(trainer, Path(out), steps=config.steps, batch=config.batch, resume=resume, progress=progress)
@@ -149,16 +150,19 @@ def ship_generator(
 
 def ship_instrument(name: str, run: str | Path, *, folder: str | Path = ZOO, note: str = "") -> Path:
     """An instrument of a run as a zoo file, its errors on people it never saw on the card."""
+    from pspnb.hub import build
+
     state = load_checkpoint(Path(run) / "checkpoint.pt")
-    network = build_instrument(name)
-    network.load_state_dict(state["network"])
+    # What is measured is what is shipped: rebuilt from the card, with weights rounded to float16.
+    network = build(json.loads(json.dumps(architecture(name))))
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in half(state["network"]).items()})
     card = {
         "title": TITLES[name],
         "architecture": architecture(name),
         "metrics": {k: round(v, 5) for k, v in report(name, network.eval()).items()},
         **_provenance(Path(run), state, note),
     }
-    return ship(f"facets64/{name}", network.state_dict(), card, folder=folder)
+    return ship(f"facets64/{name}", state["network"], card, folder=folder)
 
 
 TITLES = {
@@ -170,12 +174,14 @@ TITLES = {
 }
 
 
-def report(name: str, network: nn.Module, *, data: FacetsArrays | None = None) -> dict[str, float]:
+def report(name: str, network: Any, *, data: FacetsArrays | None = None) -> dict[str, float]:
     """The instrument's numbers on test people; identities: 300 people, 6 new views each."""
     if name in ("identity", "identity_eval"):
         return identity_report(network, data or several_views("test", 300, 6, 64, seed=900))
     data = data or split_arrays("test", 64)
-    return {"parsing": parsing_report, "factors": factors_report, "perceptual": perceptual_report}[name](network, data)
+    if name == "parsing":
+        return parsing_report(network, data)
+    return factors_report(network, data) if name == "factors" else perceptual_report(network, data)
 
 
 def export_history(run: str | Path, out: str | Path, *, points: int = 200) -> Path:

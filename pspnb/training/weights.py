@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pspnb.errors import PspnbError
@@ -40,6 +41,10 @@ class Stage:
     ship: Callable[[Path], object]
 
 
+def _train_instrument(name: str, device: str | None, folder: Path) -> object:
+    return train_instrument(name, out=folder, resume=True, device=device)
+
+
 def stages(device: str | None = None) -> list[Stage]:
     """The shipped networks in the order in which they need one another."""
     out = []
@@ -50,8 +55,8 @@ def stages(device: str | None = None) -> list[Stage]:
                 steps=c.steps,
                 images=c.steps * c.batch,
                 rate=300.0,
-                train=lambda folder, name=name: train_instrument(name, out=folder, resume=True, device=device),
-                ship=lambda folder, name=name: ship_instrument(name, folder),
+                train=partial(_train_instrument, name, device),
+                ship=partial(ship_instrument, name),
             )
         )
     g = generator_config(device=pick_device(device))
