@@ -198,15 +198,25 @@ def test_readme_starts_with_the_two_commands():
     )
 
 
-def test_readme_example_uses_names_that_exist():
-    for node in ast.walk(ast.parse(_blocks("python")[0])):
+def test_readme_example_runs(tmp_path):
+    """The first example needs nothing but the package: it is run as it stands."""
+    code = _blocks("python")[0]
+    assert "psp_ffhq" not in code
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "faces.png").stat().st_size > 20_000
+
+
+def test_readme_example_for_official_files_uses_names_that_exist():
+    for node in ast.walk(ast.parse(_blocks("python")[1])):
         if isinstance(node, ast.ImportFrom):
             module = importlib.import_module(node.module)
             assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pspnb":
-            import pspnb
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("pspnb", "psp"):
+            from pspnb.psp import PSP
 
-            assert hasattr(pspnb, node.attr), ast.unparse(node)
+            owner = PSP if node.value.id == "psp" else importlib.import_module("pspnb")
+            assert hasattr(owner, node.attr), ast.unparse(node)
 
 
 def test_readme_commands_have_the_options_they_use():
