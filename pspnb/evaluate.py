@@ -5,7 +5,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pspnb.metrics import bootstrap_interval, frechet_distance, precision_recall
 from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, split_arrays, to_unit
-from pspnb.training.export import commit, hardware
+from pspnb.training.export import add_metrics, commit, hardware
 from pspnb.training.png import grid, write_png
 
 BATCH = 100
@@ -220,7 +220,15 @@ def main(out: str = "book/results/generator") -> None:
     generator, factors, identity_eval, parsing = (load_shipped(f"facets64/{name}") for name in names)
     assert isinstance(generator, Generator) and isinstance(factors, FactorNet)
     assert isinstance(identity_eval, PlainEmbedder) and isinstance(parsing, ParsingNet)
-    evaluate_generator(generator, factors=factors, identity_eval=identity_eval, parsing=parsing, out=Path(out))
+    result = evaluate_generator(generator, factors=factors, identity_eval=identity_eval, parsing=parsing, out=Path(out))
+    add_metrics("facets64/generator", card_metrics(result))
+
+
+def card_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a report that belong on the generator's card."""
+    wanted = ("frechet", "frechet_floor", "precision", "recall")
+    out = {f"{name}_{net}": round(result[net][name], 5) for net in ("factors", "identity_eval") for name in wanted}
+    return out | {"labels_worst_relative_error": round(result["labels_worst_relative_error"], 5)}
 
 
 if __name__ == "__main__":

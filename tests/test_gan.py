@@ -225,6 +225,30 @@ def test_the_second_judge_trains_and_leaves_its_trunk_alone() -> None:
         trainer(replace(TINY, judge_weight=1.0))
 
 
+def test_the_shipped_pair_trains_on() -> None:
+    """Shipped G and D know their trade (D prefers real images a little), and a few steps move G the right way."""
+    from pspnb.facets import identity_of, sample_factors
+    from pspnb.hub import available, load_shipped
+    from pspnb.training.arrays import render_arrays
+
+    if not {"facets64/generator", "facets64/discriminator"} <= set(available()):
+        pytest.skip("facets64/generator and facets64/discriminator are not shipped yet")
+    data = render_arrays(sample_factors("test", range(32)), identity_of("test", range(32)), 64).images
+    t = GanTrainer(replace(GanConfig(), batch=8, lr=2e-4, mixing=0.0, bf16=False), lambda i: data[i], len(data))
+    t.generator.load_state_dict(load_shipped("facets64/generator").state_dict())
+    t.discriminator.load_state_dict(load_shipped("facets64/discriminator").state_dict())
+    with torch.no_grad():
+        z = torch.randn(32, t.config.style_dim, generator=gen(2))
+        real, fake = t.discriminator(data.float() / 127.5 - 1).mean(), t.discriminator(t.generator(z)).mean()
+    assert float(real) > float(fake) + 0.1
+    t.d_optimizer.step = lambda: None  # D stands still
+    before = losses.generator_loss(t.discriminator(t.generator(z))).item()
+    for _ in range(8):
+        record = t.train_step()
+    after = losses.generator_loss(t.discriminator(t.generator(z))).item()
+    assert after < before and record["loss_d"] < 4
+
+
 def test_resuming_with_other_settings_is_refused() -> None:
     t = trainer()
     with pytest.raises(PspnbError, match="this run has lr=0.002, not 0.001"):

@@ -59,6 +59,14 @@ def ship(
     return path
 
 
+def add_metrics(name: str, metrics: Mapping[str, float], *, folder: str | os.PathLike[str] = ZOO) -> None:
+    """Put measured numbers on the card of a shipped file."""
+    path = Path(folder) / f"{name.replace('/', '_')}.json"
+    card = json.loads(path.read_text())
+    card["metrics"] = dict(metrics)
+    _write(path, (json.dumps(card, indent=1) + "\n").encode())
+
+
 def _write(path: Path, payload: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(payload)

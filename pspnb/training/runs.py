@@ -148,6 +148,30 @@ def ship_generator(
     return ship(name, tensors, card, folder=folder)
 
 
+def ship_discriminator(run: str | Path, *, name: str = "facets64/discriminator", folder: str | Path = ZOO) -> Path:
+    """The discriminator of a run as a zoo file, for those who want to train on."""
+    state = load_checkpoint(Path(run) / "checkpoint.pt")
+    c = state["config"]
+    kwargs = {"size": c["size"], "channels": {str(r): width for r, width in c["d_channels"]}}
+    one_pass = "its logits are those of pspnb.training.critic.OnePassDiscriminator, which has the same keys"
+    card = {
+        "title": f"Discriminator of the {c['size']} px generator of Facets, to train on",
+        "architecture": {"class": "Discriminator", "kwargs": kwargs},
+        "metrics": {},
+        **_provenance(Path(run), state, one_pass if c["one_pass"] else ""),
+    }
+    return ship(name, state["discriminator"], card, folder=folder)
+
+
+def ship_gan(run: str | Path) -> tuple[Path, Path]:
+    """Generator and discriminator of a run, the generator with its measured quality on the card."""
+    from pspnb.evaluate import main
+
+    paths = ship_generator(run), ship_discriminator(run)
+    main()
+    return paths
+
+
 def ship_instrument(name: str, run: str | Path, *, folder: str | Path = ZOO, note: str = "") -> Path:
     """An instrument of a run as a zoo file, its errors on people it never saw on the card."""
     from pspnb.hub import build

@@ -19,7 +19,7 @@ from pspnb.training.journal import read_journal
 from pspnb.training.runs import (
     generator_config,
     pick_device,
-    ship_generator,
+    ship_gan,
     ship_instrument,
     train_generator,
     train_instrument,
@@ -61,7 +61,7 @@ def stages(device: str | None = None) -> list[Stage]:
         )
     g = generator_config(device=pick_device(device))
     train = lambda folder: train_generator(out=folder, resume=True, device=device)  # noqa: E731
-    out.append(Stage("generator", g.steps, g.steps * g.batch, 60.0, train, ship_generator))
+    out.append(Stage("generator", g.steps, g.steps * g.batch, 60.0, train, ship_gan))
     return out
 
 
