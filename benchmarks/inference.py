@@ -12,11 +12,10 @@ The encoder is the same convolutions in both forms; what differs is the memory f
 
 import argparse
 import json
-import os
-import platform
 import resource
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -28,6 +27,7 @@ from _second import synthesize_per_sample
 
 from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.nn.stylegan2 import Generator
+from pspnb.training.export import commit, hardware
 
 GROUPS = {
     "convolutions": ("conv",),
@@ -132,7 +132,10 @@ def main() -> None:
         "size": args.size,
         "threads": args.threads,
         "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": hardware(),
+        "commit": commit(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "seed": 0,
         **measure(args.size, args.repeats),
     }
     for name, row in result["rows"].items():
