@@ -8,10 +8,14 @@ def text() -> str:
     names = hub.available()
     if not names:
         return "None yet.\n"
-    lines = ["| name | what | size | training | licence |", "|---|---|---|---|---|"]
-    for name in names:
-        card = hub.card(name)
+    cards = {name: hub.card(name) for name in names}
+    lines = ["| name | what | size | steps | seed |", "|---|---|---|---|---|"]
+    for name, card in cards.items():
         what = card.get("title", "–") + (f" ({card['note']})" if card.get("note") else "")
-        training = f"{card['data']}; {card['steps']:,} steps, seed {card['seed']}, {card['hardware']}"
-        lines.append(f"| `{name}` | {what} | {card['bytes'] / 1e6:.1f} MB | {training} | {card['licence']} |")
-    return "\n".join(lines) + "\n"
+        size = f"{card['bytes'] / 1e6:.1f} MB"
+        lines.append(f"| `{name}` | {what} | {size} | {card['steps']:,} | {card['seed']} |")
+    shared = {
+        what: " / ".join(sorted({card[key] for card in cards.values()}))
+        for what, key in {"Data": "data", "Hardware": "hardware", "Licence": "licence"}.items()
+    }
+    return "\n".join(lines) + "\n\n" + " ".join(f"{what}: {values}." for what, values in shared.items()) + "\n"
