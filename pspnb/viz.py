@@ -16,12 +16,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pspnb.transforms.labels import CELEBA_COLOURS
+from pspnb.transforms.labels import colour_labels as colour_labels  # part of this module too: notebooks colour maps
 
 # Okabe and Ito's eight colours, distinguishable with every common form of colour blindness. The three style groups keep
 # their colour through the whole book: coarse is blue, middle is green, fine is orange.
@@ -81,13 +81,6 @@ def to_uint8(images: Float[Tensor, "*batch c h w"]) -> UInt8[np.ndarray, "*batch
         raise ValueError(f"expected images with 1 or 3 channels (..., c, h, w), got shape {tuple(images.shape)}")
     pixels = (images.detach().float().clamp(-1, 1) + 1) * 127.5
     return pixels.round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
-
-
-def colour_labels(labels: Integer[Tensor, "*batch h w"]) -> UInt8[np.ndarray, "*batch h w 3"]:
-    """Label maps (class numbers 0..18) in the usual CelebAMask-HQ colours."""
-    if int(labels.max()) >= len(CELEBA_COLOURS) or int(labels.min()) < 0:
-        raise ValueError(f"expected labels 0..{len(CELEBA_COLOURS) - 1}, got {int(labels.min())}..{int(labels.max())}")
-    return CELEBA_COLOURS[labels.detach().long().cpu().numpy()]
 
 
 class PictureGrid(Figure):

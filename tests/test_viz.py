@@ -33,7 +33,7 @@ def test_labels_take_the_colour_of_their_class():
     labels = torch.arange(19).view(1, 19)
     assert np.array_equal(viz.colour_labels(labels)[0], CELEBA_COLOURS)
     assert len({tuple(c) for c in CELEBA_COLOURS.tolist()}) == 19
-    with pytest.raises(ValueError, match="0..18"):
+    with pytest.raises(ValueError, match=r"0 \.\.\. 18"):
         viz.colour_labels(torch.tensor([[19]]))
 
 

@@ -69,9 +69,13 @@ class Discriminator(nn.Module):
         self.final_conv = conv_layer(ch[4] + 1, ch[4], 3)
         self.final_linear = nn.Sequential(EqualLinear(ch[4] * 16, ch[4], activation=True), EqualLinear(ch[4], 1))
 
+    def append_statistic(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c+1 h w"]:
+        """The channel that compares an image with its batch."""
+        return minibatch_stddev(x)
+
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1"]:
         if x.shape[1:] != (3, self.size, self.size):
             raise ValueError(f"expected images of shape (b, 3, {self.size}, {self.size}), got {tuple(x.shape)}")
         y = self.convs(x.contiguous(memory_format=torch.channels_last))
-        y = self.final_conv(minibatch_stddev(y))
+        y = self.final_conv(self.append_statistic(y))
         return widen(self.final_linear(y.flatten(1)))

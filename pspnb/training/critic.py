@@ -22,7 +22,5 @@ def batch_deviation(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c+1 h w"]:
 class OnePassDiscriminator(Discriminator):
     """`Discriminator` with `batch_deviation` in place of the minibatch standard deviation; same keys and shapes."""
 
-    def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1"]:
-        y = self.convs(x.contiguous(memory_format=torch.channels_last))
-        y = self.final_conv(batch_deviation(y))
-        return self.final_linear(y.flatten(1)).float()
+    def append_statistic(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c+1 h w"]:
+        return batch_deviation(x)

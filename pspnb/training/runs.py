@@ -85,7 +85,7 @@ def train_generator(
     device = pick_device(device)
     config = with_overrides(generator_config(scale, preset, device=device), steps=steps, batch=batch, seed=seed)
     data = split_arrays("train", config.size, n=n_images, device=device)
-    trunk = _trunk(Path(out), device) if config.judge_weight else None
+    trunk = _trunk(device) if config.judge_weight else None
     trainer = GanTrainer(config, lambda i: data.images[i.to(data.images.device)], len(data), trunk=trunk, device=device)
     fit(
         trainer, Path(out), steps=config.steps, batch=config.batch, resume=resume, progress=progress,
@@ -94,7 +94,7 @@ def train_generator(
     return Path(out) / "checkpoint.pt"
 
 
-def _trunk(out: Path, device: str) -> PerceptualNet:
+def _trunk(device: str) -> PerceptualNet:
     """The shipped perceptual instrument, through which the second discriminator looks."""
     from pspnb.hub import load_shipped
 

@@ -30,8 +30,10 @@ def one_hot(labels: Integer[Tensor, "*b h w"], n_classes: int) -> Float[Tensor, 
     return F.one_hot(labels.long(), n_classes).movedim(-1, -3).float()
 
 
-def colour_labels(labels: Integer[np.ndarray, "h w"] | Integer[Tensor, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """An RGB picture of a label map with the 19 classes of CelebAMask-HQ (for planes, take `argmax` over them first)."""
+def colour_labels(
+    labels: Integer[np.ndarray, "*batch h w"] | Integer[Tensor, "*batch h w"],
+) -> UInt8[np.ndarray, "*batch h w 3"]:
+    """RGB pictures of label maps with the 19 classes of CelebAMask-HQ (for planes, take `argmax` over them first)."""
     labels = labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
     if labels.min() < 0 or labels.max() >= len(CELEBA_COLOURS):
         raise ValueError(f"expected labels 0 ... 18, got values from {labels.min()} to {labels.max()}")
