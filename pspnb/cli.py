@@ -166,16 +166,34 @@ class Facets:
 
 @dataclass(frozen=True)
 class Train:
-    """Train a network of the Facets world: its generator, or one of the instruments that judge it."""
+    """Train the encoder of a task on a frozen generator; or a network of the Facets world: its generator or an instrument."""
 
-    what: Positional[Literal["generator", "instrument"]]
-    """What to train."""
+    what: Positional[Annotated[str, arg(metavar="TASK|generator|instrument")]]
+    """A task (inversion, frontalization, sketch, segmentation, super_resolution, inpainting, ...), or generator, or instrument."""
     out: Path
-    """Folder of the run: checkpoint, log and samples."""
+    """Folder of the run: checkpoint, log and pictures."""
     name: Positional[Annotated[str | None, arg(metavar="NAME")]] = None
     """Of the instrument: identity, identity_eval, parsing, factors, perceptual."""
     scale: str = "facets64"
-    """Of the generator: facets64, facets128."""
+    """Of a task: facets64, or ffhq1024 with --generator, --identity and --data. Of the generator: facets64, facets128."""
+    variant: str = "psp"
+    """Of a task: psp; baselines w, naive_wplus; ablations no_id, no_lpips, largest_map, smallest_map, from_zero."""
+    data: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Of a task: target pictures; default: Facets."""
+    sources: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Of a task: source pictures (label maps, sketches) with the names of the targets."""
+    validation: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Of a task: pictures on which the best encoder is chosen; default: Facets' own, or none with --data."""
+    generator: Annotated[Path | None, arg(metavar="PATH")] = None
+    """Of a task: file of the generator; default: the shipped one."""
+    identity: Annotated[Path | None, arg(metavar="PATH")] = None
+    """Of a task at ffhq1024: face-recognition file (IR-SE50), for the identity loss and as the encoder's start."""
+    lr: Annotated[float | None, arg(metavar="X")] = None
+    """Of a task: learning rate; default: that of the recipe."""
+    strict: bool = False
+    """Of a task: stop at a picture that cannot be read, instead of leaving it out."""
+    tensorboard: bool = False
+    """Of a task: also write events for TensorBoard below the run's folder."""
     preset: Annotated[Literal["cpu", "gpu"] | None, arg(metavar="cpu|gpu")] = None
     """Recipe of the generator; default: that of the device."""
     resume: bool = False
@@ -183,7 +201,7 @@ class Train:
     steps: Annotated[int | None, arg(metavar="N")] = None
     """Number of steps; default: that of the recipe."""
     batch: Annotated[int | None, arg(metavar="N")] = None
-    """Images per step, for the generator; default: that of the recipe."""
+    """Images per step (not of an instrument); default: that of the recipe."""
     images: Annotated[int | None, arg(metavar="N")] = None
     """Use only the first N training images."""
     seed: Annotated[int | None, arg(metavar="N")] = None
@@ -197,6 +215,8 @@ class Train:
 
         common: dict[str, Any] = {"out": self.out, "resume": self.resume, "steps": self.steps, "seed": self.seed}
         device = pick_device(self.device)
+        if self.what not in ("generator", "instrument"):
+            return self._task(device)
         if self.what == "generator":
             if self.name is not None:
                 raise PspnbError(f"expected no name after generator, got {self.name!r}")
@@ -208,6 +228,36 @@ class Train:
                 raise PspnbError("expected the name of an instrument: pspnb train instrument NAME --out FOLDER")
             path = train_instrument(self.name, **common, n_images=self.images, device=device)
         print(f"checkpoint -> {path}")
+        return 0
+
+    def _task(self, device: str) -> int:
+        from pspnb.training.recipes import train_encoder
+
+        if self.name is not None:
+            raise PspnbError(f"expected no name after the task {self.what}, got {self.name!r}")
+        outcome = train_encoder(
+            self.what,
+            out=self.out,
+            variant=self.variant,
+            scale=self.scale,
+            generator=self.generator,
+            identity=self.identity,
+            data=self.data,
+            sources=self.sources,
+            validation=self.validation,
+            resume=self.resume,
+            steps=self.steps,
+            batch=self.batch,
+            lr=self.lr,
+            seed=self.seed or 0,
+            device=device,
+            n_images=self.images,
+            strict=self.strict,
+            tensorboard=self.tensorboard,
+        )
+        state = "done" if outcome.finished else "stopped, continue with --resume"
+        best = "" if outcome.best is None else f", best validation loss {outcome.best:.4f}"
+        print(f"step {outcome.step} ({state}){best} -> {self.out}")
         return 0
 
 

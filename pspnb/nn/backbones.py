@@ -40,6 +40,15 @@ class SqueezeExcite(nn.Module):
         return x * torch.sigmoid(scale)
 
 
+class PReLU(nn.PReLU):
+    """`nn.PReLU`, from two ReLUs where a CPU needs gradients: equal to the bit, in a third of the time."""
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        if x.device.type != "cpu" or not torch.is_grad_enabled():
+            return super().forward(x)
+        return torch.relu(x) - self.weight.to(x.dtype).view(-1, 1, 1) * torch.relu(-x)
+
+
 class IRUnit(nn.Module):
     """Residual unit: BN, 3x3, PReLU, 3x3 with the stride, BN [, squeeze-excite], plus a shortcut; no activation after the sum."""
 
@@ -52,7 +61,7 @@ class IRUnit(nn.Module):
         layers = [
             nn.BatchNorm2d(c_in),
             nn.Conv2d(c_in, c_out, 3, 1, 1, bias=False),
-            nn.PReLU(c_out),
+            PReLU(c_out),
             nn.Conv2d(c_out, c_out, 3, stride, 1, bias=False),
             nn.BatchNorm2d(c_out),
         ]
@@ -91,7 +100,7 @@ class IRBackbone(nn.Module):
         if len(self.units) != 4 or len(self.widths) != 5:
             raise ValueError(f"expected 4 units and 5 widths (stem, stages), got {self.units} and {self.widths}")
         self.input_layer = nn.Sequential(
-            nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.PReLU(widths[0])
+            nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), PReLU(widths[0])
         )
         self._add_heads_before_body()
         body = []

@@ -103,6 +103,7 @@ class GanTrainer:
         self.ada = AdaptiveStrength(target=config.ada_target or 0.6)
         self.mean_path_length = torch.zeros((), device=self.device)
         self.step, self.last_r1 = 0, 0.0
+        self.extended: list[list[int]] = []  # [step, planned steps until then] for each time the run was made longer
         self._synthesize, self._judge = self.generator.synthesize, self.discriminator.forward
         if config.compile:
             self._synthesize, self._judge = torch.compile(self._synthesize), torch.compile(self._judge)
@@ -256,17 +257,23 @@ class GanTrainer:
         """Everything a resumed run needs, plain data and tensors."""
         networks = {name: getattr(self, name).state_dict() for name in self._stateful()}
         rest = {"step": self.step, "ada_p": self.ada.p, "mean_path_length": self.mean_path_length}
-        return {**networks, **rest, "config": asdict(self.config), "random": random_states()}
+        return {**networks, **rest, "extended": self.extended, "config": asdict(self.config), "random": random_states()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`; raises PspnbError when the run was started with another configuration."""
+        """The inverse of `state`; raises PspnbError when the run was started with another configuration.
+
+        More steps than planned are welcome: the run goes on, with learning rate and R1 where the longer schedule has them.
+        """
         mine, theirs = asdict(self.config), state["config"]
-        differs = [name for name in mine if mine[name] != theirs.get(name) and name not in _MAY_CHANGE]
+        longer = mine["steps"] > theirs["steps"]
+        fixed = [name for name in mine if name not in _MAY_CHANGE and not (longer and name == "steps")]
+        differs = [name for name in fixed if mine[name] != theirs.get(name)]
         if differs:
             name = differs[0]
             raise PspnbError(f"this run has {name}={theirs.get(name)}, not {mine[name]}: resume with the same settings")
         for name in self._stateful():
             getattr(self, name).load_state_dict(state[name])
+        self.extended = [*state.get("extended", []), *([[state["step"], theirs["steps"]]] if longer else [])]
         self.step, self.ada.p = state["step"], state["ada_p"]
         self.mean_path_length = state["mean_path_length"].to(self.device)
         restore_random_states(state["random"])

@@ -237,4 +237,8 @@ def _provenance(run: Path, state: dict[str, Any], note: str) -> dict[str, Any]:
         "hardware": hardware(),
         "config": c,
     }
+    if state.get("extended"):
+        out["extended"] = [
+            f"planned for {planned} steps, made longer at step {step}" for step, planned in state["extended"]
+        ]
     return out | ({"note": note} if note else {})
