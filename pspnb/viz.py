@@ -147,6 +147,82 @@ def image_grid(
     return fig
 
 
+def heat_table(
+    values: Float[Tensor, "r c"],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    digits: int = 2,
+    vmax: float | None = None,
+    cell: tuple[float, float] = (0.62, 0.34),
+) -> Figure:
+    """A table of non-negative numbers as a heat map with the numbers in it, as a figure to be shown.
+
+    Colours run from 0 to `vmax` (None: the largest finite value). An exact zero is written "0", NaN leaves a cell empty.
+    `cell`: width and height of a cell in inches. ValueError if the names don't fit the table.
+    """
+    if values.shape != (len(rows), len(columns)):
+        raise ValueError(f"expected values of shape ({len(rows)}, {len(columns)}), got {tuple(values.shape)}")
+    table = values.detach().cpu().double()
+    top = float(table[table.isfinite()].max()) if vmax is None else vmax
+    width = len(columns) * cell[0] + 0.085 * max(map(len, rows)) + 1.0
+    fig = Figure(figsize=(width, len(rows) * cell[1] + 0.9), dpi=STYLE["figure.dpi"], layout="constrained")
+    FigureCanvasAgg(fig)
+    axis = fig.subplots()
+    picture = axis.imshow(table.numpy(), aspect="auto", vmin=0, vmax=top or 1.0, cmap="viridis")
+    for r, c in np.ndindex(*table.shape):
+        number = float(table[r, c])
+        if np.isfinite(number):
+            text = "0" if number == 0 else f"{number:.{digits}f}"
+            colour = PALETTE["ink"] if number > 0.6 * top else "white"
+            axis.text(c, r, text, ha="center", va="center", fontsize=8, color=colour)
+    tilt = 30 if max(map(len, columns)) * 0.075 > cell[0] else 0
+    axis.set_xticks(range(len(columns)), columns, rotation=tilt, ha="right" if tilt else "center", fontsize=9)
+    axis.set_yticks(range(len(rows)), rows, fontsize=9)
+    axis.tick_params(length=0)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+    fig.colorbar(picture, label=label, pad=0.02, fraction=0.05).outline.set_visible(False)
+    return fig
+
+
+def glow(heat: Float[Tensor, "*b h w"], images: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
+    """Images in [-1, 1], darkened, with `heat` over them in yellow: where something looks, or where it wants a change.
+
+    Each map is divided by its own maximum, and its square root is shown, so that faint values can be seen.
+    """
+    top = heat.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-30)
+    strength = (heat / top).clamp(0, 1).sqrt()[..., None, :, :]
+    yellow = torch.tensor([1.0, 0.86, -0.6], device=heat.device)[:, None, None]
+    dark = 0.45 * images.clamp(-1, 1).mean(dim=-3, keepdim=True) - 0.45
+    return strength * yellow + (1 - strength) * dark
+
+
+def signed(values: Float[Tensor, "*b 3 h w"], *, quantile: float = 0.995) -> Float[Tensor, "*b 3 h w"]:
+    """Signed colour values, such as a gradient, as pictures in [-1, 1]: zero is mid-grey.
+
+    Each picture is divided by the given quantile of its absolute values; the few larger ones are clipped.
+    """
+    flat = values.abs().flatten(-3)
+    top = flat.kthvalue(max(1, round(quantile * flat.shape[-1])), dim=-1).values[..., None, None, None]
+    return (values / top.clamp(min=1e-30)).clamp(-1, 1)
+
+
+def frame(
+    images: Float[Tensor, "*b 3 h w"], *, top: int, left: int, height: int, width: int, colour: str = "orange"
+) -> Float[Tensor, "*b 3 h w"]:
+    """Images in [-1, 1] with the outline of a box, one pixel thick, in a colour of the palette; the originals stay."""
+    rgb = [int(PALETTE[colour][i : i + 2], 16) / 127.5 - 1 for i in (1, 3, 5)]
+    mask = torch.zeros(images.shape[-2:], dtype=torch.bool, device=images.device)
+    mask[top : top + height, left : left + width] = True
+    mask[top + 1 : top + height - 1, left + 1 : left + width - 1] = False
+    return torch.where(mask, torch.tensor(rgb, device=images.device)[:, None, None].to(images.dtype), images)
+
+
 def figure_png(figure: Figure) -> bytes:
     """The figure as PNG bytes, cropped to what is drawn: a frame for `frame_slider`."""
     buffer = io.BytesIO()

@@ -111,3 +111,50 @@ def test_frame_slider_takes_figures():
     figures = [viz.image_grid(torch.full((1, 3, 8, 8), v)) for v in (-1.0, 1.0)]
     first, second = viz.frame_slider(figures, ["black", "white"]).children[1].children
     assert first.value != second.value
+
+
+def test_heat_table_writes_its_numbers_and_leaves_nan_empty():
+    values = torch.tensor([[0.0, 1.234, 2.0], [float("nan"), 0.004, 0.5]])
+    before = matplotlib.pyplot.get_fignums()
+    figure = viz.heat_table(values, rows=["a", "b"], columns=["x", "y", "z"], label="size", digits=1)
+    axis = figure.axes[0]
+    assert [t.get_text() for t in axis.texts] == ["0", "1.2", "2.0", "0.0", "0.5"]
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["x", "y", "z"]
+    assert axis.images[0].get_clim() == (0, 2) and figure.axes[1].get_ylabel() == "size"
+    assert matplotlib.pyplot.get_fignums() == before
+    with pytest.raises(ValueError, match=r"shape \(1, 3\)"):
+        viz.heat_table(values, rows=["a"], columns=["x", "y", "z"])
+
+
+def test_heat_table_of_zeros_can_be_drawn():
+    figure = viz.heat_table(torch.zeros(1, 2), rows=["a"], columns=["a long name", "b"])
+    assert len(viz.figure_png(figure)) > 1000
+    assert figure.axes[0].get_xticklabels()[0].get_rotation() == 30  # long names are tilted
+
+
+def test_glow_is_yellow_where_the_heat_is_and_dark_elsewhere():
+    heat = torch.zeros(2, 4, 4)
+    heat[0, 1, 2] = 7.0
+    shown = viz.glow(heat, torch.ones(2, 3, 4, 4))
+    assert shown[0, :, 1, 2].tolist() == pytest.approx([1.0, 0.86, -0.6])
+    others = torch.ones(4, 4, dtype=torch.bool)
+    others[1, 2] = False
+    assert (shown[0][:, others] == 0).all() and (shown[1] == 0).all()  # white, darkened; no heat, no division by zero
+    assert viz.glow(heat[0] / 100, torch.ones(3, 4, 4)).equal(shown[0])
+
+
+def test_signed_keeps_zero_grey_and_the_sign():
+    values = torch.zeros(2, 3, 4, 4)
+    values[0, 0, 0, 0], values[0, 1, 0, 1] = 4.0, -2.0
+    shown = viz.signed(values, quantile=1.0)
+    assert float(shown[0, 0, 0, 0]) == 1 and float(shown[0, 1, 0, 1]) == -0.5 and (shown[1] == 0).all()
+    many = torch.linspace(-1, 1, 48).view(3, 4, 4)
+    assert float(viz.signed(many, quantile=0.5).abs().median()) == pytest.approx(1, abs=0.05)  # larger ones are clipped
+
+
+def test_frame_draws_an_outline_and_leaves_its_argument():
+    images = torch.zeros(2, 3, 8, 8)
+    framed = viz.frame(images, top=1, left=2, height=4, width=5, colour="ink")
+    changed = (framed != images).any(dim=1)[0]
+    assert int(changed.sum()) == 2 * 5 + 2 * 2 and not changed[2:4, 3:6].any() and changed[1, 2] and changed[4, 6]
+    assert (images == 0).all() and float(framed[0, 0, 1, 2]) == pytest.approx(0x22 / 127.5 - 1)
