@@ -82,6 +82,7 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
     path = _file(name, ".safetensors")
     if file_sha256(path) != description.get("sha256"):
         raise LoadError(f"{path}: damaged (its sha256 is not the one on its card); install pspnb again")
+    _check_generator(name, description)
     # Random initial weights are about to be replaced; drawing them must not move the caller's random state.
     with torch.random.fork_rng(devices=[]):
         module = build(description["architecture"])
@@ -97,6 +98,13 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
     if average is not None:
         module.get_buffer("latent_avg").copy_(average)
     return placed(module.eval(), device)
+
+
+def _check_generator(name: str, description: Mapping[str, Any]) -> None:
+    """An encoder's codes mean nothing to another generator than its own: its card names that by the hash of its file."""
+    own = description.get("generator")
+    if own is not None and card(own["name"]).get("sha256") != own["sha256"]:
+        raise LoadError(f"{name} was trained on another {own['name']} than the one installed; install pspnb again")
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:

@@ -207,6 +207,23 @@ def test_every_option_trains_and_resumes_to_the_same_bits(change: dict) -> None:
     )
 
 
+def test_a_run_can_be_made_longer_but_not_otherwise_changed() -> None:
+    short = trainer(TINY)
+    for _ in range(3):
+        short.train_step()
+    longer = trainer(replace(TINY, steps=TINY.steps + 50))
+    longer.load_state(short.state())
+    assert longer.step == 3 and longer.extended == [[3, TINY.steps]]
+    longer.train_step()
+    again = trainer(replace(TINY, steps=TINY.steps + 50))
+    again.load_state(longer.state())
+    assert again.extended == [[3, TINY.steps]]
+    with pytest.raises(PspnbError, match="steps"):
+        trainer(TINY).load_state(longer.state())
+    with pytest.raises(PspnbError, match="r1_gamma"):
+        trainer(replace(TINY, steps=TINY.steps + 50, r1_gamma=3.0)).load_state(short.state())
+
+
 def test_the_second_judge_trains_and_leaves_its_trunk_alone() -> None:
     torch.manual_seed(0)
     trunk = PerceptualNet(widths=(4, 4, 8, 8, 8))

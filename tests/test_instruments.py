@@ -310,9 +310,10 @@ def test_make_weights_goes_through_all_stages_and_goes_on_after_a_stop(tmp_path)
 
 
 def test_estimates(tmp_path) -> None:
-    assert [s.name for s in stages("cpu")] == [*INSTRUMENTS, "generator"]
+    encoders = ["inversion_midway", "inversion", *(f"inversion_{v}" for v in ("w", "naive_wplus", "no_id", "no_lpips"))]
+    assert [s.name for s in stages("cpu")] == [*INSTRUMENTS, "generator", *encoders]
     stage = Stage("a", 100, 1600, 4.0, print, print)
     assert seconds_left(stage, tmp_path) == 400
-    (tmp_path / "log.jsonl").write_text('{"step": 50, "images_per_s": 8.0}\n')
+    (tmp_path / "log.jsonl").write_text('{"step": 50, "images_per_s": 8.0}\n{"step": 50, "val_loss": 1.0}\n')
     assert seconds_left(stage, tmp_path) == 100
     assert clock(100.0) == "2 min" and clock(7500.0) == "2 h 05 min"

@@ -152,3 +152,24 @@ def test_small_w_encoders():
     assert NaiveWPlusEncoder(10, **small, bottleneck=20, pool=4)(x).shape == (2, 10, 24)
     with pytest.raises(ValueError, match="power of two"):
         WEncoder(**small | {"input_size": 48})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_prelu_is_torchs_to_the_bit_and_its_gradients_too(dtype):
+    from pspnb.nn.backbones import PReLU
+
+    torch.manual_seed(0)
+    mine, theirs = PReLU(6), torch.nn.PReLU(6)
+    with torch.no_grad():
+        theirs.weight.copy_(mine.weight.uniform_(-0.5, 0.5))
+    x = torch.randn(3, 6, 5, 4).to(dtype)
+    a, b = x.clone().requires_grad_(True), x.clone().requires_grad_(True)
+    y, z = mine.to(dtype)(a), theirs.to(dtype)(b)
+    assert torch.equal(y, z) and torch.equal(y, mine(x).detach())
+    with torch.no_grad():
+        assert torch.equal(mine(x), y)
+    upstream = torch.randn_like(y)
+    y.backward(upstream)
+    z.backward(upstream)
+    assert torch.equal(a.grad, b.grad)
+    torch.testing.assert_close(mine.weight.grad, theirs.weight.grad, rtol=2e-2 if dtype is torch.bfloat16 else 1e-5, atol=1e-2)

@@ -232,10 +232,11 @@ def test_averaged_weights_are_validated_and_kept(tmp_path):
     start = [p.detach().clone() for p in psp.encoder.parameters()]
     record = At(0, None)
     record.log = lambda step, _: states.append([p.detach().clone() for p in psp.encoder.parameters()])
-    train(tmp_path, quick(6, average=0.8, validate_every=6), psp, callbacks=[record], validation=validation)
+    train(tmp_path, quick(6, average=0.35, validate_every=6), psp, callbacks=[record], validation=validation)
     average = start
-    for weights in states:
-        average = [0.8 * a + 0.2 * w for a, w in zip(average, weights, strict=True)]
+    for step, weights in enumerate(states):
+        decay = min(0.35, [1 / 10, 2 / 11, 3 / 12, 4 / 13, 5 / 14, 6 / 15][step])
+        average = [decay * a + (1 - decay) * w for a, w in zip(average, weights, strict=True)]
     kept = load_checkpoint(tmp_path / "best.pt")["encoder"]
     names = [name for name, _ in psp.encoder.named_parameters()]
     for name, expected in zip(names, average, strict=True):

@@ -323,9 +323,18 @@ def best_state(run: str | Path) -> dict[str, Any]:
 
 
 def ship_encoder(
-    run: str | Path, *, task: str = "inversion", variant: str = "psp", folder: str | Path = ZOO, note: str = ""
+    run: str | Path,
+    *,
+    task: str = "inversion",
+    variant: str = "psp",
+    name: str | None = None,
+    folder: str | Path = ZOO,
+    note: str = "",
 ) -> Path:
-    """The best encoder of a run as a zoo file. The file holds no generator: the card names it, with the hash of its file."""
+    """The best encoder of a run as a zoo file (default name: `model_name`).
+
+    The file holds no generator: the card names it, with the hash of its file.
+    """
     from pspnb.hub import card
 
     model = run_model(run, task=task, variant=variant)
@@ -353,7 +362,9 @@ def ship_encoder(
         "hardware": hardware(),
         "config": about,
     }
-    return ship(model_name(task, variant), tensors, description | ({"note": note} if note else {}), folder=folder)
+    return ship(
+        name or model_name(task, variant), tensors, description | ({"note": note} if note else {}), folder=folder
+    )
 
 
 def _validation_metrics(records: list[dict[str, Any]]) -> dict[str, float]:

@@ -104,7 +104,8 @@ class Run:
             self.window.add(log, count)
         self.optimizer.step()
         if self.average is not None:
-            torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - self.config.average)
+            decay = min(self.config.average, (1 + self.step) / (10 + self.step))  # else the random start lingers
+            torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - decay)
         self.step += 1
         self.window.close_step()
 

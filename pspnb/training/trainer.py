@@ -41,8 +41,8 @@ class TrainConfig:
         optimizer, lr: published: Ranger at 1e-4 (the paper's text: 1e-3), constant.
         decay_from: share of the steps after which the rate falls to 0 along half a cosine; 1 is constant, as published.
         accumulate: parts in which each process makes its share of a batch, for memory. BatchNorm sees a part at a time.
-        average: decay per step of an exponential average of the weights, which is then validated and kept as the best;
-            0 is none, as published (Ranger's slow weights are an average already).
+        average: decay per step k of an exponential average of the weights, at most (1 + k) / (10 + k); it is then
+            validated and kept as the best. 0 is none, as published (Ranger's slow weights are an average already).
         noise: of the generator; published training draws it anew ("random").
         bf16, channels_last, compile: speed. `bf16` is autocast; weights, optimiser and loss values stay float32.
         log_every, picture_every, validate_every, checkpoint_every: in steps; 0 is never (and a checkpoint at the end).

@@ -16,6 +16,7 @@ from pspnb.errors import PspnbError
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.instruments import CONFIGS
 from pspnb.training.journal import read_journal
+from pspnb.training.recipes import BATCH, TRAINING, model_name, ship_encoder, train_encoder
 from pspnb.training.runs import (
     generator_config,
     pick_device,
@@ -45,6 +46,21 @@ def _train_instrument(name: str, device: str | None, folder: Path) -> object:
     return train_instrument(name, out=folder, resume=True, device=device)
 
 
+# Shipped encoders: the rows of Table 1.
+ENCODERS = ("psp", "w", "naive_wplus", "no_id", "no_lpips")
+
+
+MIDWAY = 1000  # steps of the encoder with which the chapter "Training the encoder" begins
+
+
+def _train_encoder(variant: str, device: str | None, steps: int | None, folder: Path) -> object:
+    return train_encoder("inversion", variant=variant, out=folder, resume=True, device=device, steps=steps)
+
+
+def _ship_encoder(variant: str, name: str, folder: Path) -> object:
+    return ship_encoder(folder, task="inversion", variant=variant, name=name)
+
+
 def stages(device: str | None = None) -> list[Stage]:
     """The shipped networks in the order in which they need one another."""
     out = []
@@ -60,14 +76,22 @@ def stages(device: str | None = None) -> list[Stage]:
             )
         )
     g = generator_config(device=pick_device(device))
-    train = lambda folder: train_generator(out=folder, resume=True, device=device)  # noqa: E731
-    out.append(Stage("generator", g.steps, g.steps * g.batch, 60.0, train, ship_gan))
-    return out
+    train_it = lambda folder: train_generator(out=folder, resume=True, device=device)  # noqa: E731
+    out.append(Stage("generator", g.steps, g.steps * g.batch, 60.0, train_it, ship_gan))
+    out.append(_encoder_stage("psp", "facets64/inversion_midway", device, steps=MIDWAY))
+    return out + [_encoder_stage(variant, model_name("inversion", variant), device) for variant in ENCODERS]
+
+
+def _encoder_stage(variant: str, name: str, device: str | None, *, steps: int | None = None) -> Stage:
+    """Its folder is called like the shipped file, without the scale."""
+    total = steps or TRAINING["facets64"].steps
+    train, ship = partial(_train_encoder, variant, device, steps), partial(_ship_encoder, variant, name)
+    return Stage(name.split("/")[1], total, total * BATCH["facets64"], 50.0, train, ship)
 
 
 def seconds_left(stage: Stage, folder: Path) -> float:
     """Time the stage still needs, at the rate its log shows or at its usual one."""
-    records = read_journal(folder / "log.jsonl")
+    records = [r for r in read_journal(folder / "log.jsonl") if "images_per_s" in r]
     if not records:
         return stage.images / stage.rate
     last = records[-1]

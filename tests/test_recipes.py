@@ -1,0 +1,187 @@
+"""Recipes: what `pspnb train TASK` builds, trains and ships."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from _tiny import tiny_arrays
+
+from pspnb import hub
+from pspnb.cli import main
+from pspnb.errors import LoadError, PspnbError
+from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
+from pspnb.nn.stylegan2 import Generator
+from pspnb.tasks import TASKS
+from pspnb.training import recipes
+from pspnb.training.trainer import TrainConfig
+from pspnb.training.weights import ENCODERS
+
+shipped = pytest.mark.skipif(
+    "facets64/generator" not in hub.available(), reason="facets64/generator is not shipped yet"
+)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Recipes of four steps on twelve pictures."""
+    monkeypatch.setattr(
+        recipes,
+        "facets_arrays",
+        lambda task, split, size, n=None: tiny_arrays(12, labels=19 if task.source == "labels" else None),
+    )
+    monkeypatch.setattr(recipes, "BATCH", {"facets64": 4})
+    config = TrainConfig(
+        steps=4, lr=1e-3, average=0.5, validate_every=2, checkpoint_every=2, picture_every=0, log_every=1
+    )
+    monkeypatch.setattr(recipes, "TRAINING", {"facets64": config})
+
+
+def small_generator() -> Generator:
+    return Generator(64, style_dim=16, n_mlp=1, channels={4: 8, 8: 8, 16: 8, 32: 8, 64: 8}, noise=False)
+
+
+def test_variants_change_what_they_say() -> None:
+    g, task = small_generator(), TASKS["inversion"]
+    build = lambda name: recipes.build_psp(task, recipes.VARIANTS[name], generator=g)  # noqa: E731
+    psp = build("psp")
+    assert isinstance(psp.encoder, GradualStyleEncoder) and set(psp.encoder.maps) == {0, 1, 2}
+    assert isinstance(build("w").encoder, WEncoder) and isinstance(build("naive_wplus").encoder, NaiveWPlusEncoder)
+    assert set(build("largest_map").encoder.maps) == {2} and set(build("smallest_map").encoder.maps) == {0}
+    assert not build("from_zero").start_from_latent_avg and psp.start_from_latent_avg
+    weights = {name: recipes.loss_weights(task, recipes.VARIANTS[name]) for name in recipes.VARIANTS}
+    assert weights["no_id"] == replace(task.weights, id=0.0) and weights["no_lpips"] == replace(task.weights, lpips=0.0)
+    assert all(weights[n] == task.weights for n in weights if n not in ("no_id", "no_lpips"))
+    w = build("w").encode(torch.zeros(1, 3, 64, 64))
+    assert torch.equal(w - g.latent_avg, (w - g.latent_avg)[:, :1].expand_as(w)), (
+        "a W encoder gives one style to all layers"
+    )
+
+
+def test_a_seed_gives_the_same_start_whatever_the_global_state() -> None:
+    task, variant, g = TASKS["inversion"], recipes.VARIANTS["psp"], small_generator()
+    torch.manual_seed(1)
+    a = recipes.build_psp(task, variant, generator=g, seed=3)
+    before = torch.get_rng_state()
+    b = recipes.build_psp(task, variant, generator=g, seed=3)
+    assert torch.equal(before, torch.get_rng_state())
+    c = recipes.build_psp(task, variant, generator=g, seed=4)
+    pairs = list(zip(a.encoder.parameters(), b.encoder.parameters(), c.encoder.parameters(), strict=True))
+    assert all(torch.equal(x, y) for x, y, _ in pairs) and any(not torch.equal(x, z) for x, _, z in pairs)
+
+
+@shipped
+@pytest.mark.parametrize("variant", ENCODERS)
+def test_every_encoder_fits_into_a_shipped_file(variant) -> None:
+    from pspnb.training.export import MAX_BYTES, half
+
+    g = hub.load_shipped("facets64/generator")
+    psp = recipes.build_psp(TASKS["inversion"], recipes.VARIANTS[variant], generator=g)
+    size = sum(t.numel() * t.element_size() for t in half(psp.encoder.state_dict()).values())
+    assert size < MAX_BYTES - 50_000
+    assert psp(torch.zeros(2, 3, 64, 64)).shape == (2, 3, 64, 64)
+
+
+@shipped
+def test_trained_shipped_and_loaded_again(quick, tmp_path, monkeypatch) -> None:
+    outcome = recipes.train_encoder("inversion", variant="no_id", out=tmp_path / "run", progress=False)
+    assert outcome.finished and outcome.best is not None
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert "loss_lpips" in log[0] and "loss_id" not in log[0]
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    for file in hub.ZOO.glob("facets64_generator.*"):
+        (zoo / file.name).symlink_to(file)
+    path = recipes.ship_encoder(tmp_path / "run", variant="no_id", folder=zoo)
+    monkeypatch.setattr(hub, "ZOO", zoo)
+    again = hub.load_shipped("facets64/inversion_no_id")
+    mine = recipes.run_model(tmp_path / "run", variant="no_id")
+    x = tiny_arrays(2).images.float() / 127.5 - 1
+    assert (again(x) - mine(x)).abs().max() < 0.05  # weights rounded to 16 bits
+    assert path.stat().st_size < 4_000_000 and not any(k.startswith("decoder") for k in torch_keys(path))
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["task"] == "inversion" and card["variant"] == "no_id" and "val_loss" in card["metrics"]
+
+    card["generator"]["sha256"] = "0" * 64
+    path.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(LoadError, match="another facets64/generator"):
+        hub.load_shipped("facets64/inversion_no_id")
+
+
+def torch_keys(path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return list(file.keys())
+
+
+@shipped
+def test_a_run_on_another_generator_is_refused(quick, tmp_path) -> None:
+    recipes.train_encoder("inversion", out=tmp_path, progress=False)
+    other = hub.load_shipped("facets64/generator")
+    with torch.no_grad():
+        other.latent_avg.add_(0)
+        next(other.parameters()).add_(1e-3)
+    with pytest.raises(PspnbError, match="another generator"):
+        recipes.run_model(tmp_path, generator=other)
+
+
+@shipped
+@pytest.mark.parametrize("task", ["frontalization", "sketch", "segmentation", "super_resolution", "inpainting"])
+def test_every_task_trains_from_its_recipe(quick, tmp_path, task) -> None:
+    outcome = recipes.train_encoder(task, out=tmp_path, steps=2, progress=False)
+    assert outcome.finished and outcome.best is not None and outcome.best > 0
+
+
+@shipped
+def test_command_line(quick, tmp_path, capsys) -> None:
+    assert main(["train", "inversion", "--out", str(tmp_path / "r"), "--steps", "2", "--batch", "4"]) == 0
+    assert "step 2 (done), best validation loss" in capsys.readouterr().out
+    assert main(["train", "inversion", "--out", str(tmp_path / "r")]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main(["train", "inversion", "--out", str(tmp_path / "r"), "--steps", "3", "--batch", "4", "--resume"]) == 0
+    assert "step 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nonsense"], "expected a task among inversion"),
+        (["inversion", "--variant", "x"], "expected a variant among psp"),
+        (["inversion", "--scale", "ffhq"], "expected a scale among facets64"),
+        (["inversion", "name"], "expected no name"),
+        (["inversion", "--scale", "ffhq1024"], "--generator FILE"),
+        (["inversion", "--sources", "somewhere"], "--data FOLDER"),
+        (["segmentation", "--data", "somewhere"], "--sources FOLDER"),
+    ],
+)
+@shipped
+def test_mistakes_are_one_line(arguments, message, tmp_path, capsys) -> None:
+    assert main(["train", *arguments, "--out", str(tmp_path / "r")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "r" / "checkpoint.pt").exists()
+
+
+def test_the_encoder_starts_from_face_recognition(tmp_path, monkeypatch) -> None:
+    """Stem and body are copied, heads are not; a sketch's stem of one channel stays; another architecture is refused."""
+    import pspnb
+    from pspnb.nn.backbones import FaceEmbedder
+
+    small = {"units": (1, 1, 1, 1), "widths": (4, 4, 4, 8, 8)}
+    recognition = FaceEmbedder(input_size=32, embedding_dim=8, **small)
+    monkeypatch.setattr(pspnb, "load_identity", lambda file: recognition)
+    encoder = GradualStyleEncoder(10, style_dim=8, input_size=64, **small)
+    head = encoder.styles[0].linear.weight.clone()
+    recipes.start_from_recognition(encoder, "x.pth")
+    theirs, mine = recognition.state_dict(), encoder.state_dict()
+    assert all(torch.equal(mine[k], v) for k, v in theirs.items() if k.startswith(("input_layer", "body")))
+    assert torch.equal(head, encoder.styles[0].linear.weight)
+    sketch = GradualStyleEncoder(10, style_dim=8, input_size=64, in_channels=1, **small)
+    stem = sketch.input_layer[0].weight.clone()
+    recipes.start_from_recognition(sketch, "x.pth")
+    assert torch.equal(stem, sketch.input_layer[0].weight)
+    assert torch.equal(sketch.state_dict()["body.0.res_layer.1.weight"], theirs["body.0.res_layer.1.weight"])
+    wide = GradualStyleEncoder(10, style_dim=8, input_size=64, units=(1, 1, 1, 1), widths=(8, 8, 8, 8, 8))
+    with pytest.raises(PspnbError, match="expected an IR-SE50"):
+        recipes.start_from_recognition(wide, "x.pth")
