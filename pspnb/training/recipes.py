@@ -341,6 +341,7 @@ def ship_encoder(
     state = best_state(run)
     records = read_journal(Path(run) / "log.jsonl")
     tensors: dict[str, Tensor] = {f"encoder.{key}": value for key, value in model.encoder.state_dict().items()}
+    tensors["latent_avg"] = model.latent_avg
     kwargs = {
         "encoder": encoder_architecture(task_named(task), variant_named(variant), generator=model.decoder),
         "decoder": {"shipped": "facets64/generator"},
