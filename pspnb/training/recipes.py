@@ -4,6 +4,8 @@
 (a row of the paper's Table 1, or an ablation that its text mentions) and a scale. Chapters: "Training the encoder", "Ablations".
 """
 
+import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -366,6 +368,25 @@ def ship_encoder(
     return ship(
         name or model_name(task, variant), tensors, description | ({"note": note} if note else {}), folder=folder
     )
+
+
+def add_history(run: str | Path, name: str, path: str | Path) -> Path:
+    """Put the validation losses of a run into a file for the book: {name: {"images": [...], "val_loss": [...], ...}}.
+
+    Entries of other names in the file stay.
+    """
+    path = Path(path)
+    validations = [r for r in read_journal(Path(run) / "log.jsonl") if "val_loss" in r]
+    if not validations:
+        raise PspnbError(f"{run}: expected a run with validations in its log.jsonl")
+    names = ["images", *(key for key in validations[0] if key.startswith("val_"))]
+    everything = json.loads(path.read_text()) if path.exists() else {}
+    everything[name] = {key: [round(r[key], 5) for r in validations] for key in names}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_text(json.dumps(everything) + "\n")
+    os.replace(aside, path)
+    return path
 
 
 def _validation_metrics(records: list[dict[str, Any]]) -> dict[str, float]:
