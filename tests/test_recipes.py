@@ -88,6 +88,14 @@ def test_trained_shipped_and_loaded_again(quick, tmp_path, monkeypatch) -> None:
     assert outcome.finished and outcome.best is not None
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert "loss_lpips" in log[0] and "loss_id" not in log[0]
+    history = tmp_path / "history.json"
+    history.write_text('{"other": 1}')
+    recipes.add_history(tmp_path / "run", "inversion_no_id", history)
+    curves = json.loads(history.read_text())
+    assert curves["other"] == 1 and curves["inversion_no_id"]["images"] == [8, 16]
+    assert curves["inversion_no_id"]["val_loss"][-1] == pytest.approx(log[-1]["val_loss"], abs=1e-5)
+    with pytest.raises(PspnbError, match="validations"):
+        recipes.add_history(tmp_path, "x", history)
     zoo = tmp_path / "zoo"
     zoo.mkdir()
     for file in hub.ZOO.glob("facets64_generator.*"):

@@ -16,7 +16,7 @@ from pspnb.errors import PspnbError
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.instruments import CONFIGS
 from pspnb.training.journal import read_journal
-from pspnb.training.recipes import BATCH, TRAINING, model_name, ship_encoder, train_encoder
+from pspnb.training.recipes import BATCH, TRAINING, add_history, model_name, ship_encoder, train_encoder
 from pspnb.training.runs import (
     generator_config,
     pick_device,
@@ -58,6 +58,7 @@ def _train_encoder(variant: str, device: str | None, steps: int | None, folder: 
 
 
 def _ship_encoder(variant: str, name: str, folder: Path) -> object:
+    add_history(folder, name.split("/")[1], "book/results/encoders/history.json")
     return ship_encoder(folder, task="inversion", variant=variant, name=name)
 
 
