@@ -80,17 +80,17 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
     "ffhq1024": {"psp": {}, "w": {}, "naive_wplus": {}},
 }
 
-# At 64 px the rate is that of the paper's text (the published command has a tenth), and the average of the weights stands in for a
-# decay of the rate, so that a run can be made longer at any time.
+# At 64 px: batch as published; the rate is three times that of the paper's text (1e-3, 3e-3 and 1e-2 were equal within 2 % after 10,000
+# images, batches of 8 ahead of 16), and the average of the weights stands in for a decay of the rate: a run can be made longer any time.
 TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "facets64": TrainConfig(
-            steps=6000, lr=1e-3, average=0.998, bf16=True, validate_every=250, checkpoint_every=250
+            steps=8000, lr=3e-3, average=0.998, bf16=True, validate_every=500, checkpoint_every=500, picture_every=1000
         ),
         "ffhq1024": TrainConfig(steps=300_000, lr=1e-4, bf16=True),
     }
 )
-BATCH: Mapping[str, int] = MappingProxyType({"facets64": 16, "ffhq1024": 8})
+BATCH: Mapping[str, int] = MappingProxyType({"facets64": 8, "ffhq1024": 8})
 VALIDATION_IMAGES = 500
 
 
