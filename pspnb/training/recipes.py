@@ -81,8 +81,8 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 # At 64 px: batch as published, rate above the paper's text (1e-3). Measured on an earlier generator, training loss after 10,400
-# images in batches of 16: .455 at 1e-3, .427 at 3e-3, .422 at 1e-2; in batches of 8: .421 at 3e-3. The average of the weights stands
-# in for a decay of the rate, so that a run can be made longer at any time.
+# images in batches of 16: .455 at 1e-3, .427 at 3e-3, .422 at 1e-2; in batches of 8: .421 at 3e-3. The average of the weights
+# stands in for a decay of the rate, so that a run can be made longer at any time.
 TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "facets64": TrainConfig(
