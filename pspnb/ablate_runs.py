@@ -1,0 +1,89 @@
+"""The ablations that the paper only mentions, from the folders of their runs: curves, and numbers at equal steps.
+
+A run's folder is named by its variant (`pspnb.training.recipes.VARIANTS`), and by a seed where there are several: "psp",
+"w", "largest_map", "psp-1". Chapter: "Ablations".
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pspnb.errors import PspnbError
+from pspnb.reconstruction import intervals, measure
+from pspnb.training.journal import read_journal
+from pspnb.training.recipes import BATCH, VARIANTS, best_state, run_model
+
+
+def ablation_rows(
+    runs: str | Path, *, images: Tensor | None = None, judge: Any = None, distance: Any = None, seed: int = 0
+) -> dict[str, Any]:
+    """Every run below `runs` whose name says its variant, compared at the steps that all of them have.
+
+    Returns {"steps": the last validation that all have, "rows": {name: row}, "left_out": [line]}. A row holds title, variant,
+    number of weights, `curve` (images seen, and each validation loss of the log), `at_equal_steps` (lowest value of each
+    loss up to `steps`) and `last_quarter_gain`: the share by which the run's last quarter lowered the total. Totals of
+    variants that drop a loss are not comparable with others; their parts are. With `images`, `judge` and `distance` a row
+    also has `metrics` of its best encoder, as in Table 1. Raises PspnbError when no run has a validation.
+    """
+    rows: dict[str, Any] = {}
+    left_out = []
+    for folder in sorted(path for path in Path(runs).iterdir() if path.is_dir()):
+        variant = folder.name.split("-")[0]
+        records = [r for r in read_journal(folder / "log.jsonl") if "val_loss" in r]
+        if variant not in VARIANTS or not records:
+            left_out.append(
+                f"{folder.name}: {'no validation yet' if variant in VARIANTS else 'no variant of this name'}"
+            )
+            continue
+        rows[folder.name] = _row(folder, variant, records)
+    if not rows:
+        raise PspnbError(
+            f"{runs}: expected runs in folders named {', '.join(VARIANTS)}, with validations in their logs"
+        )
+    steps = min(row["curve"]["step"][-1] for row in rows.values())
+    for name, row in rows.items():
+        row["at_equal_steps"] = _lowest(row["curve"], steps)
+        if images is not None:
+            model = run_model(Path(runs) / name, variant=row["variant"])
+            row["metrics"] = intervals(measure(model, images, judge=judge, distance=distance), seed=seed)
+    return {"steps": steps, "rows": rows, "left_out": left_out}
+
+
+def write_ablations(runs: str | Path, out: str | Path, *, n: int = 500, seed: int = 0) -> dict[str, Any]:
+    """`ablation_rows`, measured on `n` test images of Facets, as `out`/ablations.json, with its provenance."""
+    from pspnb.ablate import facets_instruments, facets_views
+    from pspnb.images import write_atomically
+    from pspnb.training.export import commit, hardware
+
+    judge, distance = facets_instruments()
+    images, _ = facets_views(n)
+    result = ablation_rows(runs, images=images, judge=judge, distance=distance, seed=seed)
+    result["provenance"] = {"commit": commit(), "seed": seed, "n": n, "device": hardware()}
+    payload = (json.dumps(result, indent=1) + "\n").encode()
+    write_atomically(Path(out) / "ablations.json", lambda stream: stream.write(payload))
+    return result
+
+
+def _row(folder: Path, variant: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+    names = [name for name in records[0] if name.startswith("val_")]
+    curve = {name: [r[name] for r in records] for name in ("step", *names)}
+    row: dict[str, Any] = {"title": VARIANTS[variant].title, "variant": variant}
+    batch = BATCH["facets64"]
+    if any((folder / name).exists() for name in ("best.pt", "checkpoint.pt")):
+        state = best_state(folder)
+        batch, row["seed"] = state["identity"]["batch"], state["identity"]["seed"]
+        # BatchNorm's running statistics are no weights.
+        names = [k for k in state["encoder"] if not k.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+        row["parameters"] = sum(state["encoder"][k].numel() for k in names)
+    curve["images"] = [step * batch for step in curve["step"]]
+    last = [v for s, v in zip(curve["step"], curve["val_loss"], strict=True) if s <= 0.75 * curve["step"][-1]]
+    gain = 1 - min(curve["val_loss"]) / min(last) if last else None
+    return row | {"curve": curve, "last_quarter_gain": gain}
+
+
+def _lowest(curve: Mapping[str, list[Any]], steps: int) -> dict[str, float]:
+    shown = [i for i, step in enumerate(curve["step"]) if step <= steps]
+    return {name: min(values[i] for i in shown) for name, values in curve.items() if name.startswith("val_")}

@@ -1,0 +1,196 @@
+"""Judging one pSp model, of any size and task, on any pictures: `pspnb evaluate RUN_OR_NAME --data FOLDER`.
+
+The columns of Table 1, with the shipped instruments for models of Facets, with LPIPS and a face-recognition file for others.
+Chapters: "Ablations", "Training the encoder".
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from pspnb.errors import PspnbError
+from pspnb.psp import PSP
+from pspnb.reconstruction import Images, compare_all, intervals
+from pspnb.tasks import TASKS, Task, task_named
+from pspnb.training.data import Batches, PairArrays
+
+FACETS_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`metrics` with intervals, the numbers of each image, and targets and outputs, 8-bit, at the size they were compared."""
+
+    metrics: dict[str, dict[str, float]]
+    columns: dict[str, Tensor]
+    targets: UInt8[Tensor, "n 3 s s"]
+    outputs: UInt8[Tensor, "n 3 s s"]
+
+
+def evaluate_model(
+    model: PSP,
+    images: UInt8[Tensor, "n 3 s s"] | PairArrays,
+    *,
+    judge: Images | None,
+    distance: Callable[[Tensor, Tensor], Tensor] | None,
+    task: Task = TASKS["inversion"],
+    batch: int = 50,
+    seed: int = 0,
+) -> Evaluation:
+    """Similarity, lpips, mse, psnr and ssim of a model's outputs and their targets, with bootstrap intervals.
+
+    `images`: the targets, 0 ... 255, of the size the encoder reads; `PairArrays` for tasks whose sources are given. `task`
+    says how a source is made of a target. Outputs of a larger generator are pooled to the targets' size, as in training;
+    a smaller generator's are compared at its own. `judge`, `distance`: see `pspnb.reconstruction.compare`; None leaves the
+    column out.
+    """
+    arrays = images if isinstance(images, PairArrays) else PairArrays(images)
+    batches = Batches(arrays, task, batch=min(batch, len(arrays)), seed=seed)
+    device = model.latent_avg.device
+    size = min(arrays.size, model.decoder.size)
+    shown: list[tuple[Tensor, Tensor]] = []
+
+    def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+        for pair in batches.once(device=device):
+            output = model(pair.source, resize=None if size == model.decoder.size else size)
+            target = torch.nn.functional.adaptive_avg_pool2d(pair.target, size)
+            shown.append((_levels(target), _levels(output)))
+            yield output, target
+
+    columns = compare_all(pairs(), judge=judge, distance=distance)  # type: ignore[arg-type]
+    targets, outputs = (torch.cat(parts) for parts in zip(*shown, strict=True))
+    return Evaluation(intervals(columns, seed=seed), columns, targets, outputs)
+
+
+def _levels(x: Tensor) -> Tensor:
+    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+
+
+def evaluate(
+    what: str | Path,
+    *,
+    out: str | Path,
+    data: str | Path | None = None,
+    sources: str | Path | None = None,
+    n: int | None = None,
+    task: str | None = None,
+    variant: str | None = None,
+    identity: str | Path | None = None,
+    lpips: str | Path | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Evaluate a run's folder, a shipped model or a checkpoint file; writes metrics.json and worst.png to `out`.
+
+    `data`: folder of target pictures (default, for 64 px models: the test split of Facets); `sources`: of tasks that need
+    label maps or sketches, with the same names. `n`: the first n only. `identity`: face-recognition file, and `lpips`: file
+    of AlexNet's weights (default: downloaded), for models of other sizes than 64 px; without `identity` similarity is left
+    out. `task` and `variant` where run or file don't tell. Returns what metrics.json holds. Raises PspnbError.
+    """
+    from pspnb.ablate_pictures import worst_figure, write_figure
+    from pspnb.images import write_atomically
+    from pspnb.training.export import commit, hardware
+
+    model, chosen = load_any(what, task=task, variant=variant, device=device)
+    arrays, about = _pictures(model, chosen, data, sources, progress=progress)
+    if n is not None:
+        if not 1 <= n <= len(arrays):
+            raise PspnbError(f"expected n from 1 to {len(arrays)} (all pictures of {about}), got {n}")
+        arrays = PairArrays(arrays.images[:n], None if arrays.given is None else arrays.given[:n])
+    judge, distance, instruments = _instruments(model, identity, lpips, device)
+    batch = 50 if model.decoder.size <= 128 else 4
+    found = evaluate_model(model, arrays, judge=judge, distance=distance, task=chosen, batch=batch, seed=seed)
+    result = {
+        "model": str(what),
+        "task": chosen.name,
+        "data": about,
+        "n": len(arrays),
+        "metrics": found.metrics,
+        "instruments": instruments,
+        "provenance": {
+            "commit": commit(), "seed": seed, "device": hardware(device),
+            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        },
+    }  # fmt: skip
+    out = Path(out)
+    write_figure(worst_figure(found.targets, found.outputs, found.columns), out / "worst.png")
+    write_atomically(out / "metrics.json", lambda stream: stream.write((json.dumps(result, indent=1) + "\n").encode()))
+    return result
+
+
+def load_any(
+    what: str | Path, *, task: str | None = None, variant: str | None = None, device: str = "cpu"
+) -> tuple[PSP, Task]:
+    """A model and its task, from a run's folder, a shipped name or a checkpoint file. Raises PspnbError."""
+    import pspnb
+    from pspnb.translate import task_of
+
+    if Path(what).is_dir():
+        return _from_run(Path(what), task=task, variant=variant, device=device)
+    model = pspnb.load(what, device=device)
+    if not isinstance(model, PSP):
+        raise PspnbError(f"expected a model that translates images, {what} is a {type(model).__name__}")
+    return model.eval(), task_of(model, model_name=str(what), task=task)
+
+
+def _from_run(run: Path, *, task: str | None, variant: str | None, device: str) -> tuple[PSP, Task]:
+    from pspnb.training.recipes import best_state, run_model
+
+    if not any((run / name).exists() for name in ("best.pt", "checkpoint.pt")):
+        raise PspnbError(f"{run}: expected the folder of a run, with best.pt or checkpoint.pt in it")
+    about = best_state(run)["identity"]
+    name, kind = task or about["task"], variant or about.get("variant", "psp")
+    try:
+        model = run_model(run, task=name, variant=kind)
+    except RuntimeError as error:  # tensors of other names or shapes
+        raise PspnbError(
+            f"{run}: not an encoder of variant {kind!r}; expected --variant with the one trained"
+        ) from error
+    return model.to(device), task_named(name)
+
+
+def _pictures(
+    model: PSP, task: Task, data: str | Path | None, sources: str | Path | None, *, progress: bool
+) -> tuple[PairArrays, str]:
+    from pspnb.training.data import facets_arrays
+    from pspnb.training.pictures import folder_arrays, paired_arrays
+
+    if data is None:
+        if model.input_size != FACETS_SIZE or sources is not None:
+            raise PspnbError("expected --data FOLDER with the target pictures")
+        return facets_arrays(task, "test", FACETS_SIZE), "Facets, test split"
+    if sources is not None:
+        return paired_arrays(sources, data, model.input_size, task=task, progress=progress), str(data)
+    if task.source == "labels":
+        raise PspnbError(f"expected --sources FOLDER with the label maps of {task.name}")
+    return folder_arrays(data, model.input_size, progress=progress), str(data)
+
+
+def _instruments(
+    model: PSP, identity: str | Path | None, lpips: str | Path | None, device: str
+) -> tuple[Any, Any, dict[str, str]]:
+    import pspnb
+    from pspnb.losses import IdentityLoss, LPIPSLoss
+
+    size = min(model.input_size, model.decoder.size)
+    if size == FACETS_SIZE and identity is None and lpips is None:
+        from pspnb.ablate import facets_instruments
+
+        return *facets_instruments(device), {"similarity": "facets64/identity_eval", "lpips": "facets64/perceptual"}
+    try:
+        distance = LPIPSLoss(trunk_file=lpips).to(device)
+    except OSError as error:  # no network
+        raise PspnbError(f"AlexNet cannot be downloaded ({error}); expected --lpips FILE with its weights") from error
+    named = {"lpips": f"LPIPS, AlexNet ({lpips or 'torchvision'})"}
+    if identity is None:
+        return None, distance.per_sample, named
+    judge = IdentityLoss(pspnb.load_identity(identity)).to(device)
+    return judge.embed, distance.per_sample, {"similarity": str(identity), **named}
