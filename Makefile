@@ -67,6 +67,7 @@ weights: $(STAMP)
 
 bench: $(STAMP)
 	$(PY) benchmarks/inference.py
+	$(PY) benchmarks/training.py
 
 clean:
 	rm -rf _build book/figures/generated book/_static/vendor .pytest_cache .mypy_cache .ruff_cache

@@ -199,8 +199,8 @@ class PublishedForm:
         loss, improvement = output.new_zeros(()), 0.0
         for i in range(len(x)):
             to_target = out[i].dot(y[i])
-            given, views = out[i].dot(x[i]), y[i].dot(x[i])
-            target, given, views = (float(cosine.detach()) for cosine in (to_target, given, views))
+            cosines = (to_target, out[i].dot(x[i]), y[i].dot(x[i]))
+            target, given, views = (float(cosine.detach()) for cosine in cosines)
             self.log |= {f"{i}_target": target, f"{i}_input": given, f"{i}_views": views}
             loss = loss + 1 - to_target
             improvement += target - views
