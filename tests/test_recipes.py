@@ -149,6 +149,9 @@ def test_command_line(quick, tmp_path, capsys) -> None:
     assert "--resume" in capsys.readouterr().err
     assert main(["train", "inversion", "--out", str(tmp_path / "r"), "--steps", "3", "--batch", "4", "--resume"]) == 0
     assert "step 3" in capsys.readouterr().out
+    assert recipes.recipe_of(tmp_path / "r") == {"task": "inversion", "variant": "psp", "scale": "facets64"}
+    assert main(["train", "inversion", "--variant", "no_id", "--out", str(tmp_path / "r"), "--resume"]) == 2
+    assert "is a run of inversion psp facets64" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,7 @@ def train_encoder(
     )
     size = batch or BATCH[scale]
     terms = _terms(chosen, kind, model, distance, recognition, device, scale)
+    _note_recipe(Path(out), {"task": chosen.name, "variant": variant, "scale": scale})
     return fit(
         model,
         Batches(arrays, chosen, batch=size, seed=seed),
@@ -292,6 +293,29 @@ def start_from_recognition(encoder: nn.Module, file: str | Path) -> None:
     encoder.load_state_dict({**mine, **shared})
 
 
+def recipe_of(run: str | Path) -> dict[str, str]:
+    """Task, variant and scale of a run begun by `train_encoder`; empty for a folder of another origin."""
+    path = Path(run) / "recipe.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _note_recipe(out: Path, recipe: dict[str, str]) -> None:
+    """recipe.json of a new run; PspnbError when the folder holds a run of another recipe."""
+    before = recipe_of(out)
+    begun = (out / "checkpoint.pt").exists()
+    if begun and before and before != recipe:
+        raise PspnbError(f"{out} is a run of {' '.join(before.values())}, not of {' '.join(recipe.values())}")
+    if not begun:
+        _write(out / "recipe.json", recipe)
+
+
+def _write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_text(json.dumps(content) + "\n")
+    os.replace(aside, path)
+
+
 # ---- shipping ------------------------------------------------------------------------------------------------------
 
 
@@ -383,10 +407,7 @@ def add_history(run: str | Path, name: str, path: str | Path) -> Path:
     names = ["images", *(key for key in validations[0] if key.startswith("val_"))]
     everything = json.loads(path.read_text()) if path.exists() else {}
     everything[name] = {key: [round(r[key], 5) for r in validations] for key in names}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(json.dumps(everything) + "\n")
-    os.replace(aside, path)
+    _write(path, everything)
     return path
 
 
