@@ -1,6 +1,6 @@
 """How fast is a training step of the encoder, against the published form, on this machine? Ratios, measured in turns.
 
-    python benchmarks/training.py [--device cpu] [--threads 1] [--out benchmarks/results/training.json]
+    python benchmarks/training.py [--device cpu|cuda] [--threads 1] [--out benchmarks/results/training.json]
 
 A step is what `pspnb.training` repeats for `pspnb train inversion`: read a batch, encode, generate, three losses, gradients,
 Ranger. At facets64 with the shipped generator and instruments (batch 16); with a GPU also at the paper's sizes with random
@@ -54,6 +54,10 @@ from pspnb.training.run import Run
 from pspnb.training.trainer import TrainConfig
 
 TASK = TASKS["inversion"]
+NOTE = (
+    "cpu_s is processor time of the form's process, wall_s what a clock on the wall shows: where load_before is near or above "
+    "cpus, others were working on this machine, and wall_s measures them too"
+)
 GPU_BATCHES = {"facets64": (16, 64), "ffhq1024": (8, 32)}
 
 
@@ -462,7 +466,7 @@ def report(result: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=None, help="default: cpu, and cuda where there is one")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=None, help="in each turn (default: 3 on a CPU, 20 on a GPU)")
@@ -470,21 +474,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
-    steps = args.steps or (3 if args.device == "cpu" else 20)
-    chosen = [s for s in settings(args.device, args.threads) if args.scale in (None, s[0].scale)]
-    if not chosen and args.scale:
-        chosen = [(Setting(scale=args.scale, batch=4, device=args.device), ("published", "ours, fp32", "ours"))]
-    load = os.getloadavg()[0]
+    devices = [args.device] if args.device else ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    chosen = [s for device in devices for s in settings(device, args.threads) if args.scale in (None, s[0].scale)]
+    if not chosen:
+        forms = ("published", "ours, fp32", "ours")
+        chosen = [(Setting(scale=args.scale, batch=4, device=device), forms) for device in devices]
+    load, state = os.getloadavg()[0], commit()
     results = []
     for setting, forms in chosen:
+        steps = args.steps or (3 if setting.device == "cpu" else 20)
         results.append(measure(setting, forms, rounds=args.rounds, steps=steps))
         print(report(results[-1]), flush=True)
     record = {
         "torch": torch.__version__,
-        "machine": hardware(args.device),
+        "machine": hardware(),
+        "gpu": hardware("cuda") if "cuda" in devices else None,
         "cpus": os.cpu_count(),
         "load_before": round(load, 2),
-        "commit": commit(),
+        "note": NOTE,
+        "commit": state,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "seed": 0,
         "settings": results,
