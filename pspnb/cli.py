@@ -261,12 +261,81 @@ class Train:
         return 0
 
 
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure reconstructions with 95 % intervals: a run, a shipped model or a checkpoint file; or all rows of Table 1."""
+
+    what: Positional[Annotated[str | None, arg(metavar="RUN_OR_NAME")]] = None
+    """Folder of a run, shipped model, or checkpoint file."""
+    table1: bool = False
+    """Instead of one model: the shipped encoders, optimisation and hybrid on the test people of Facets."""
+    out: Path = Path("evaluation")
+    """Folder for numbers and pictures: metrics.json and worst.png, or table1.json, table1.md and figures."""
+    data: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Target pictures; default: the test split of Facets."""
+    sources: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Source pictures (label maps, sketches) with the names of the targets."""
+    n: Annotated[int | None, arg(metavar="N")] = None
+    """Use the first N pictures; default: all (--table1: 1000)."""
+    n_optimise: int = 50
+    """Pictures for the two optimised rows of --table1; 0 leaves them out."""
+    task: Annotated[str | None, arg(metavar="TEXT")] = None
+    """Of the model, where run or file do not tell."""
+    variant: Annotated[str | None, arg(metavar="TEXT")] = None
+    """Of the run, where its folder does not tell."""
+    identity: Annotated[Path | None, arg(metavar="PATH")] = None
+    """Face-recognition file that judges models of other worlds than Facets; without one similarity is left out."""
+    lpips: Annotated[Path | None, arg(metavar="PATH")] = None
+    """File of AlexNet's weights for LPIPS, for models of other worlds than Facets; default: downloaded once."""
+    seed: int = 0
+    """Of intervals and of what a task draws."""
+    device: str = "auto"
+    """auto, cpu, cuda, ..."""
+
+    def run(self) -> int:
+        from pspnb.translate import pick_device
+
+        device = pick_device(self.device)
+        if self.table1 == (self.what is not None):
+            raise PspnbError(
+                "expected a run or model, or --table1: pspnb evaluate RUN_OR_NAME, pspnb evaluate --table1"
+            )
+        if self.table1:
+            from pspnb.ablate import table1
+
+            n = 1000 if self.n is None else self.n
+            table1(out=self.out, n=n, n_optimise=min(self.n_optimise, n), seed=self.seed, device=device)
+            print((self.out / "table1.md").read_text(encoding="utf-8"))
+            return 0
+        from pspnb.evaluate_encoder import evaluate
+
+        assert self.what is not None
+        result = evaluate(
+            self.what,
+            out=self.out,
+            data=self.data,
+            sources=self.sources,
+            n=self.n,
+            task=self.task,
+            variant=self.variant,
+            identity=self.identity,
+            lpips=self.lpips,
+            device=device,
+            seed=self.seed,
+        )
+        for name, value in result["metrics"].items():
+            print(f"{name:<12} {value['value']:.4f} [{value['lo']:.4f}, {value['hi']:.4f}]")
+        print(f"{result['n']} pictures of {result['data']} -> {self.out}")
+        return 0
+
+
 Command = (
     Annotated[Translate, subcommand("translate")]
     | Annotated[Align, subcommand("align")]
     | Annotated[Models, subcommand("models")]
     | Annotated[Facets, subcommand("facets")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Evaluate, subcommand("evaluate")]
 )
 
 
@@ -293,7 +362,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def _parse(arguments: list[str]) -> Translate | Align | Models | Facets | Train:
+def _parse(arguments: list[str]) -> Translate | Align | Models | Facets | Train | Evaluate:
     """Parse, with tyro's boxed page of advice reduced to the line that says what was wrong."""
     caught = io.StringIO()
     try:

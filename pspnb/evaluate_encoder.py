@@ -142,12 +142,12 @@ def load_any(
 
 
 def _from_run(run: Path, *, task: str | None, variant: str | None, device: str) -> tuple[PSP, Task]:
-    from pspnb.training.recipes import best_state, run_model
+    from pspnb.training.recipes import best_state, recipe_of, run_model
 
     if not any((run / name).exists() for name in ("best.pt", "checkpoint.pt")):
         raise PspnbError(f"{run}: expected the folder of a run, with best.pt or checkpoint.pt in it")
     about = best_state(run)["identity"]
-    name, kind = task or about["task"], variant or about.get("variant", "psp")
+    name, kind = task or about["task"], variant or recipe_of(run).get("variant", "psp")
     try:
         model = run_model(run, task=name, variant=kind)
     except RuntimeError as error:  # tensors of other names or shapes

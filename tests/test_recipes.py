@@ -154,6 +154,41 @@ def test_command_line(quick, tmp_path, capsys) -> None:
     assert "is a run of inversion psp facets64" in capsys.readouterr().err
 
 
+@shipped
+def test_a_run_is_evaluated_from_the_command_line(quick, tmp_path, capsys, monkeypatch) -> None:
+    from pspnb.training import data
+
+    monkeypatch.setattr(data, "facets_arrays", lambda task, split, size, n=None: tiny_arrays(6))
+    recipes.train_encoder("inversion", variant="w", out=tmp_path / "r", progress=False)
+    assert main(["evaluate", str(tmp_path / "r"), "--out", str(tmp_path / "e")]) == 0
+    printed = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())["metrics"]
+    assert (
+        set(metrics) == {"similarity", "lpips", "mse", "psnr", "ssim"}
+        and f"mse {metrics['mse']['value']:>17.4f}"[-6:] in printed
+    )
+    assert (
+        metrics["mse"]["lo"] <= metrics["mse"]["value"] <= metrics["mse"]["hi"]
+        and (tmp_path / "e" / "worst.png").is_file()
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "expected a run or model, or --table1"),
+        (["facets64/inversion", "--table1"], "expected a run or model, or --table1"),
+        (["nowhere.pt"], "nowhere.pt"),
+        (["facets64/generator"], "expected a model that translates images"),
+        (["."], "expected the folder of a run"),
+    ],
+)
+def test_mistakes_of_evaluation_are_one_line(arguments, message, tmp_path, capsys) -> None:
+    assert main(["evaluate", *arguments, "--out", str(tmp_path / "e")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "e").exists()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
