@@ -98,6 +98,17 @@ class PictureGrid(Figure):
         display({"image/jpeg": data, "text/plain": str(self)}, raw=True, metadata=shown)
 
 
+class Chart(Figure):
+    """A figure outside of pyplot that a notebook shows as PNG, also where pyplot has drawn nothing yet."""
+
+    def __repr__(self) -> str:
+        width, height = self.get_size_inches() * self.dpi
+        return f"<Figure size {width:.0f}x{height:.0f} with {len(self.axes)} Axes>"
+
+    def _repr_png_(self) -> bytes:
+        return figure_png(self)
+
+
 def image_grid(
     images: Tensor | np.ndarray | Sequence[Any],
     *,
@@ -158,7 +169,7 @@ def heat_table(
     digits: int = 2,
     vmax: float | None = None,
     cell: tuple[float, float] = (0.62, 0.34),
-) -> Figure:
+) -> Chart:
     """A table of non-negative numbers as a heat map with the numbers in it, as a figure to be shown.
 
     Colours run from 0 to `vmax` (None: the largest finite value). An exact zero is written "0", NaN leaves a cell empty.
@@ -169,7 +180,7 @@ def heat_table(
     table = values.detach().cpu().double()
     top = float(table[table.isfinite()].max()) if vmax is None else vmax
     width = len(columns) * cell[0] + 0.085 * max(map(len, rows)) + 1.0
-    fig = Figure(figsize=(width, len(rows) * cell[1] + 0.9), dpi=STYLE["figure.dpi"], layout="constrained")
+    fig = Chart(figsize=(width, len(rows) * cell[1] + 0.9), dpi=STYLE["figure.dpi"], layout="constrained")
     FigureCanvasAgg(fig)
     axis = fig.subplots()
     picture = axis.imshow(table.numpy(), aspect="auto", vmin=0, vmax=top or 1.0, cmap="viridis")
