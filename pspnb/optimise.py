@@ -70,7 +70,7 @@ def invert(
     distance: Callable[[Tensor, Tensor], Tensor] | None,
     start: Float[Tensor, "b2 n d"] | Float[Tensor, "b2 d"] | None = None,
     steps: int = 500,
-    lr: float = 0.05,
+    lr: float = 0.1,
     l2: float = 1.0,
     lpips: float = 0.8,
     w_norm: float = 0.0,
