@@ -3,8 +3,8 @@
     python benchmarks/training.py [--device cpu|cuda] [--threads 1] [--out benchmarks/results/training.json]
 
 A step is what `pspnb.training` repeats for `pspnb train inversion`: read a batch, encode, generate, three losses, gradients,
-Ranger. At facets64 with the shipped generator and instruments (the recipe's batch, and 16); with a GPU also at the paper's sizes with random
-weights: 256 px in, 1024 px generator, IR-SE50, ArcFace shape, AlexNet LPIPS (batch 8 and 32). Compared are:
+Ranger. At facets64 with the shipped generator and instruments (the recipe's batch, and 16); with a GPU also at the paper's
+sizes with random weights: 256 px in, 1024 px generator, IR-SE50, ArcFace shape, AlexNet LPIPS (batch 8 and 32). Compared:
   published   the published form, in float32, see _published.py
   ours, fp32  `pspnb.training.run.Run` without autocast: what the form alone gains
   ours        the same with the recipe's options (bf16 autocast)
