@@ -85,8 +85,9 @@ def invert(
     latent otherwise. In space "w" all styles of an image stay equal.
 
     Images don't influence each other: a batch gives what each image gives alone, up to rounding (which a network's kinks can
-    amplify over many steps). Nothing is random: stored noise maps are used. The result is never worse than the start, because the best codes are kept. Generator and distance
-    are left as found; no gradient is computed for their weights. Memory grows with the batch, not with `steps`.
+    amplify over many steps). Nothing is random: stored noise maps are used. The result is never worse than the start, because
+    the best codes are kept. Generator and distance are left as found; no gradient is computed for their weights. Memory grows
+    with the batch, not with `steps`.
 
     Raises PspnbError, in one line, for targets, starts or numbers that cannot work.
     """

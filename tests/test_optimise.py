@@ -1,5 +1,6 @@
 """Inversion by optimisation against things known otherwise: generated images, single images, a loop written out."""
 
+import copy
 import inspect
 import math
 import weakref
@@ -112,14 +113,15 @@ def test_w_stays_in_w_and_w_plus_does_not(generator):
 
 
 def test_a_batch_gives_what_each_image_gives_alone(generator):
-    """With a smooth distance: at the kinks of a network, rounding can grow from step to step."""
+    """In float64: in float32 rounding, which depends on the batch, can grow from step to step."""
     _, target = portraits(generator)
+    precise, target = copy.deepcopy(generator).double(), target.double()
     options = {"distance": lambda a, b: F.avg_pool2d(a - b, 4).square().mean((1, 2, 3)), "steps": 10, "w_norm": 0.01}
-    together = invert(generator, target, **options)
+    together = invert(precise, target, **options)
     for i in range(3):
-        alone = invert(generator, target[i : i + 1], **options)
-        torch.testing.assert_close(together.codes[i], alone.codes[0], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(together.per_image[i], alone.per_image[0], atol=1e-6, rtol=1e-4)
+        alone = invert(precise, target[i : i + 1], **options)
+        torch.testing.assert_close(together.codes[i], alone.codes[0], atol=1e-8, rtol=1e-8)
+        torch.testing.assert_close(together.per_image[i], alone.per_image[0], atol=1e-8, rtol=1e-8)
 
 
 def test_the_same_twice(generator, perceptual):
