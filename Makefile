@@ -1,7 +1,7 @@
 # make book     build the book into _build/html (creates .venv and installs what is needed, the first time)
 # make test     unit tests, comparison with stored vectors, notebooks, pages in a browser
 # make lint     ruff and mypy          make lab      JupyterLab on the notebooks
-# make bench    inference benchmark    make weights  train everything that is shipped (hours; can be interrupted)
+# make bench    two benchmarks          make weights  train everything that is shipped (hours; can be interrupted)
 # make clean    remove what was built  make clean-all  remove .venv as well
 
 VENV  := .venv

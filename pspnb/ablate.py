@@ -189,7 +189,7 @@ def facets_views(n: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     from pspnb.training.arrays import several_views
     from pspnb.training.data import facets_arrays
 
-    images = facets_arrays(TASKS["inversion"], "test", 64, n=n).images
+    images = facets_arrays(TASKS["inversion"], "test", 64, n=n, progress=False).images
     other = several_views("test", n, 1, 64, seed=seed + 1).images
     return as_unit(images), as_unit(other)
 

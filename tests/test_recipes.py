@@ -28,7 +28,9 @@ def quick(monkeypatch):
     monkeypatch.setattr(
         recipes,
         "facets_arrays",
-        lambda task, split, size, n=None: tiny_arrays(12, labels=19 if task.source == "labels" else None),
+        lambda task, split, size, n=None, progress=True: tiny_arrays(
+            12, labels=19 if task.source == "labels" else None
+        ),
     )
     monkeypatch.setattr(recipes, "BATCH", {"facets64": 4})
     config = TrainConfig(
@@ -158,7 +160,7 @@ def test_command_line(quick, tmp_path, capsys) -> None:
 def test_a_run_is_evaluated_from_the_command_line(quick, tmp_path, capsys, monkeypatch) -> None:
     from pspnb.training import data
 
-    monkeypatch.setattr(data, "facets_arrays", lambda task, split, size, n=None: tiny_arrays(6))
+    monkeypatch.setattr(data, "facets_arrays", lambda task, split, size, n=None, progress=True: tiny_arrays(6))
     recipes.train_encoder("inversion", variant="w", out=tmp_path / "r", progress=False)
     assert main(["evaluate", str(tmp_path / "r"), "--out", str(tmp_path / "e")]) == 0
     printed = capsys.readouterr().out

@@ -134,12 +134,17 @@ def _unit(levels: Tensor) -> Tensor:
 
 
 def facets_arrays(
-    task: Task, split: Literal["train", "validation", "test"], size: int = 64, *, n: int | None = None
+    task: Task,
+    split: Literal["train", "validation", "test"],
+    size: int = 64,
+    *,
+    n: int | None = None,
+    progress: bool = True,
 ) -> PairArrays:
     """Facets for a task: the first `n` images (default: all) of a split, from its cache, which is rendered if missing."""
     from pspnb.facets import HELEN_FROM_CELEBA, Facets
 
-    facets = Facets(split, size, n=n)
+    facets = Facets(split, size, n=n, progress=progress)
     images, labels = (_mapped(facets.folder / f"{name}.npy")[: len(facets)] for name in ("images", "labels"))
     if task.source != "labels":
         return PairArrays(images)

@@ -256,8 +256,8 @@ def _arrays(
     if data is None:
         if scale != "facets64" or sources is not None:
             raise PspnbError("expected --data FOLDER with the target pictures")
-        return facets_arrays(task, "train", size, n=n_images), facets_arrays(
-            task, "validation", size, n=VALIDATION_IMAGES
+        return facets_arrays(task, "train", size, n=n_images, progress=progress), facets_arrays(
+            task, "validation", size, n=VALIDATION_IMAGES, progress=progress
         )
     if task.source == "labels" and sources is None:
         raise PspnbError(f"expected --sources FOLDER with the label maps of {task.name}")

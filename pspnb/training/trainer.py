@@ -147,7 +147,8 @@ def _agreed(stop: StopRequest, step: int, team: Processes) -> bool:
 
 def _save(run: Run, path: Path) -> None:
     if not run.is_finite():
-        raise TrainingDiverged(f"a weight is not finite at step {run.step}: stopped, {path} is the last good one")
+        kept = f"{path} is the last good one" if path.exists() else "no checkpoint was written"
+        raise TrainingDiverged(f"a weight is not finite at step {run.step}: stopped, {kept}")
     if run.team.is_main:
         save_checkpoint(path, run.state())
 
