@@ -58,7 +58,8 @@ def _train_encoder(variant: str, device: str | None, steps: int | None, folder: 
 
 
 def _ship_encoder(variant: str, name: str, folder: Path) -> object:
-    add_history(folder, name.split("/")[1], "book/results/encoders/history.json")
+    if not name.endswith("_midway"):  # the beginning of another run's curve
+        add_history(folder, name.split("/")[1], "book/results/encoders/history.json")
     return ship_encoder(folder, task="inversion", variant=variant, name=name)
 
 
