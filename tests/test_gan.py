@@ -347,3 +347,33 @@ def test_png_writer_is_read_back_exactly(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", sheet)
     with Image.open(tmp_path / "a.png") as image:
         assert image.mode == "RGB" and np.array_equal(np.asarray(image), sheet)
+
+
+# ---- studies -------------------------------------------------------------------------------------------------------
+
+
+def test_the_noise_study_trains_compares_and_goes_on(tmp_path) -> None:
+    from pspnb.training.studies import WATCHED, draw, noise_study
+
+    channels = ((4, 8), (8, 8), (16, 8), (32, 8), (64, 4))
+    config = replace(TINY, size=64, channels=channels, d_channels=channels, steps=2)
+    result = noise_study(tmp_path / "runs", tmp_path / "out", config=config, samples=150, n_images=150)
+    assert list(result["rows"]) == ["without noise", "with noise", "switched off"]
+    assert all(row["frechet"] > 0 and list(row["labels"]) == list(WATCHED) for row in result["rows"].values())
+    assert (tmp_path / "out" / "samples.png").is_file()
+    again = noise_study(tmp_path / "runs", tmp_path / "out", config=config, samples=150, n_images=150)
+    assert again["rows"] == result["rows"]
+
+    noisy = Generator(64, style_dim=8, n_mlp=1, channels=dict(channels))
+    with torch.no_grad():
+        for name, parameter in noisy.named_parameters():
+            if name.endswith("noise.weight"):
+                parameter.fill_(0.5)
+    on, on_again = (draw(noisy, 3, noise=True, seed=1) for _ in range(2))
+    off = draw(noisy, 3, noise=False, seed=1)
+    assert torch.equal(on, on_again) and not torch.equal(on, off)
+    with torch.no_grad():
+        for name, parameter in noisy.named_parameters():
+            if name.endswith("noise.weight"):
+                parameter.zero_()
+    torch.testing.assert_close(draw(noisy, 3, noise=True, seed=1), off)

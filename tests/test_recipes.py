@@ -233,3 +233,19 @@ def test_the_encoder_starts_from_face_recognition(tmp_path, monkeypatch) -> None
     wide = GradualStyleEncoder(10, style_dim=8, input_size=64, units=(1, 1, 1, 1), widths=(8, 8, 8, 8, 8))
     with pytest.raises(PspnbError, match="expected an IR-SE50"):
         recipes.start_from_recognition(wide, "x.pth")
+
+
+@pytest.mark.skipif("facets64/inversion" not in hub.available(), reason="facets64/inversion is not shipped yet")
+def test_shipped_encoders_reconstruct_people_they_never_saw() -> None:
+    """Far better than the mean latent's picture, and more styles beyond one do help."""
+    from pspnb.facets import render, sample_factors
+
+    x = render(sample_factors("test", range(48)), 64).image
+    error = {}
+    for variant in ENCODERS:
+        psp = hub.load_shipped(recipes.model_name("inversion", variant))
+        with torch.no_grad():
+            error[variant] = float((psp(x) - x).square().mean())
+            mean = float((psp.decode(psp.latent_avg[None]) - x).square().mean())
+        assert error[variant] < 0.35 * mean, f"{variant}: {error[variant]:.4f}, mean latent {mean:.4f}"
+    assert error["psp"] < 0.8 * error["w"] and error["naive_wplus"] < 0.8 * error["w"]

@@ -84,6 +84,20 @@ def train_generator(
     """Train a StyleGAN2 generator on Facets in the folder `out`; returns the checkpoint. Resumable; SIGTERM saves and stops."""
     device = pick_device(device)
     config = with_overrides(generator_config(scale, preset, device=device), steps=steps, batch=batch, seed=seed)
+    return fit_generator(config, out=out, resume=resume, device=device, n_images=n_images, progress=progress)
+
+
+def fit_generator(
+    config: GanConfig,
+    *,
+    out: str | Path,
+    resume: bool = False,
+    device: str | None = None,
+    n_images: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """`train_generator` with a configuration of your own."""
+    device = pick_device(device)
     data = split_arrays("train", config.size, n=n_images, device=device)
     trunk = _trunk(device) if config.judge_weight else None
     trainer = GanTrainer(config, lambda i: data.images[i.to(data.images.device)], len(data), trunk=trunk, device=device)
