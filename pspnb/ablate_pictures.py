@@ -51,7 +51,8 @@ def worst_figure(targets: Tensor, outputs: Tensor, columns: Mapping[str, Tensor]
 
 
 def table_figure(result: Mapping[str, Any]) -> viz.Figure:
-    """The table as a chart: a panel for each metric, a dot with its interval for each row, the paper's value as a hollow mark."""
+    """The table as a chart: a panel for each metric, a dot with its interval for each row, the paper's value as a hollow
+    mark, an arrow towards the better end."""
     rows = [row for row in ROWS if row in result["rows"]] + [row for row in result["rows"] if row not in ROWS]
     metrics = [m for m in METRICS if m != "seconds_all_threads" and any(m in result["rows"][r] for r in rows)]
     with viz.plt.rc_context(viz.STYLE):
@@ -63,7 +64,7 @@ def table_figure(result: Mapping[str, Any]) -> viz.Figure:
         for axis in axes.flat[len(metrics) :]:
             axis.set_axis_off()
         handles, labels = axes.flat[0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside lower center", ncols=2)
+        fig.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
         viz.plt.close(fig)
     return fig
 
@@ -79,8 +80,8 @@ def _panel(axis: Any, result: Mapping[str, Any], rows: Sequence[str], metric: st
     axis.plot(list(theirs.values()), [y[r] for r in theirs], "D", ms=5, mfc="none", color=viz.PALETTE["vermilion"],
               label="the paper, CelebA-HQ: another domain")  # fmt: skip
     axis.set_yticks(list(y.values()), [ROWS.get(row, row) for row in y])
-    arrow = "higher is better" if METRICS[metric].better > 0 else "lower is better"
-    axis.set_title(f"{METRICS[metric].title} ({arrow})", fontsize=9)
+    axis.set_ylim(-0.6, len(rows) - 0.4)
+    axis.set_title(f"{METRICS[metric].title} {'→' if METRICS[metric].better > 0 else '←'}", fontsize=9)
     axis.tick_params(labelsize=8)
     if metric == "seconds":
         axis.set_xscale("log")
