@@ -32,13 +32,15 @@ def ablation_rows(
     left_out = []
     for folder in sorted(path for path in Path(runs).iterdir() if path.is_dir()):
         variant = folder.name.split("-")[0]
-        records = [r for r in read_journal(folder / "log.jsonl") if "val_loss" in r]
+        journal = read_journal(folder / "log.jsonl")
+        records = [r for r in journal if "val_loss" in r]
         if variant not in VARIANTS or not records:
             left_out.append(
                 f"{folder.name}: {'no validation yet' if variant in VARIANTS else 'no variant of this name'}"
             )
             continue
-        rows[folder.name] = _row(folder, variant, records)
+        batch = next((r["images"] / r["step"] for r in journal if r.get("images")), BATCH["facets64"])
+        rows[folder.name] = _row(folder, variant, records, batch)
     if not rows:
         raise PspnbError(
             f"{runs}: expected runs in folders named {', '.join(VARIANTS)}, with validations in their logs"
@@ -67,18 +69,17 @@ def write_ablations(runs: str | Path, out: str | Path, *, n: int = 500, seed: in
     return result
 
 
-def _row(folder: Path, variant: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+def _row(folder: Path, variant: str, records: list[dict[str, Any]], batch: float) -> dict[str, Any]:
     names = [name for name in records[0] if name.startswith("val_")]
     curve = {name: [r[name] for r in records] for name in ("step", *names)}
     row: dict[str, Any] = {"title": VARIANTS[variant].title, "variant": variant}
-    batch = BATCH["facets64"]
     if any((folder / name).exists() for name in ("best.pt", "checkpoint.pt")):
         state = best_state(folder)
-        batch, row["seed"] = state["identity"]["batch"], state["identity"]["seed"]
+        row["seed"] = state["identity"]["seed"]
         # BatchNorm's running statistics are no weights.
         names = [k for k in state["encoder"] if not k.endswith(("running_mean", "running_var", "num_batches_tracked"))]
         row["parameters"] = sum(state["encoder"][k].numel() for k in names)
-    curve["images"] = [step * batch for step in curve["step"]]
+    curve["images"] = [round(step * batch) for step in curve["step"]]
     last = [v for s, v in zip(curve["step"], curve["val_loss"], strict=True) if s <= 0.75 * curve["step"][-1]]
     gain = 1 - min(curve["val_loss"]) / min(last) if last else None
     return row | {"curve": curve, "last_quarter_gain": gain}

@@ -342,7 +342,8 @@ def test_what_cannot_be_evaluated_is_said(monkeypatch, tmp_path):
 
 def write_log(folder, values, every=100):
     folder.mkdir()
-    lines = [{"step": every * (i + 1), "val_loss": v, "val_l2": v / 10} for i, v in enumerate(values)]
+    lines = [{"step": 50, "images": 350, "loss": 1.0}]
+    lines += [{"step": every * (i + 1), "val_loss": v, "val_l2": v / 10} for i, v in enumerate(values)]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9, "los')
 
 
@@ -358,7 +359,7 @@ def test_runs_are_compared_at_equal_steps(tmp_path):
     assert psp["at_equal_steps"] == {"val_loss": 2.0, "val_l2": 0.2}
     assert largest["at_equal_steps"]["val_loss"] == 3.0 and largest["variant"] == "largest_map"
     assert psp["last_quarter_gain"] == pytest.approx(0.5) and largest["last_quarter_gain"] == 0.0
-    assert psp["curve"]["images"] == [1600, 3200, 4800, 6400]  # 16 a step
+    assert psp["curve"]["images"] == [700, 1400, 2100, 2800]  # 7 a step
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path):
