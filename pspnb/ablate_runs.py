@@ -4,8 +4,9 @@ A run's folder is named by its variant (`pspnb.training.recipes.VARIANTS`), and 
 "w", "largest_map", "psp-1". Chapter: "Ablations".
 """
 
+import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +56,33 @@ def ablation_rows(
 
 
 def write_ablations(runs: str | Path, out: str | Path, *, n: int = 500, seed: int = 0) -> dict[str, Any]:
-    """`ablation_rows`, measured on `n` test images of Facets, as `out`/ablations.json, with its provenance."""
+    """`ablation_rows` as `out`/ablations.json, with its provenance; the best encoders measured on `n` test images of Facets.
+
+    n = 0 leaves that out, which is right for runs of different lengths: their best encoders saw different numbers of images.
+    """
     from pspnb.ablate import facets_instruments, facets_views
     from pspnb.images import write_atomically
     from pspnb.training.export import commit, hardware
 
-    judge, distance = facets_instruments()
-    images, _ = facets_views(n)
-    result = ablation_rows(runs, images=images, judge=judge, distance=distance, seed=seed)
+    if n:
+        judge, distance = facets_instruments()
+        result = ablation_rows(runs, images=facets_views(n)[0], judge=judge, distance=distance, seed=seed)
+    else:
+        result = ablation_rows(runs, seed=seed)
     result["provenance"] = {"commit": commit(), "seed": seed, "n": n, "device": hardware()}
     payload = (json.dumps(result, indent=1) + "\n").encode()
     write_atomically(Path(out) / "ablations.json", lambda stream: stream.write(payload))
     return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m pspnb.ablate_runs RUNS OUT [--n N]`."""
+    parser = argparse.ArgumentParser(prog="python -m pspnb.ablate_runs", description=__doc__)
+    parser.add_argument("runs", type=Path, help="folder of runs, each in a folder named by its variant")
+    parser.add_argument("out", type=Path, help="folder for ablations.json")
+    parser.add_argument("--n", type=int, default=500, help="test images on which best encoders are measured; 0: none")
+    options = parser.parse_args(arguments)
+    write_ablations(options.runs, options.out, n=options.n)
 
 
 def _row(folder: Path, variant: str, records: list[dict[str, Any]], batch: float) -> dict[str, Any]:
@@ -88,3 +104,7 @@ def _row(folder: Path, variant: str, records: list[dict[str, Any]], batch: float
 def _lowest(curve: Mapping[str, list[Any]], steps: int) -> dict[str, float]:
     shown = [i for i, step in enumerate(curve["step"]) if step <= steps]
     return {name: min(values[i] for i in shown) for name, values in curve.items() if name.startswith("val_")}
+
+
+if __name__ == "__main__":
+    main()

@@ -343,7 +343,7 @@ def test_what_cannot_be_evaluated_is_said(monkeypatch, tmp_path):
 def write_log(folder, values, every=100):
     folder.mkdir()
     lines = [{"step": 50, "images": 350, "loss": 1.0}]
-    lines += [{"step": every * (i + 1), "val_loss": v, "val_l2": v / 10} for i, v in enumerate(values)]
+    lines += [{"step": every * (i + 1), "val_loss": v, "val_loss_l2": v / 10} for i, v in enumerate(values)]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9, "los')
 
 
@@ -356,7 +356,7 @@ def test_runs_are_compared_at_equal_steps(tmp_path):
     assert set(result["rows"]) == {"psp", "largest_map-1"} and result["steps"] == 300
     assert result["left_out"] == ["from_zero: no validation yet", "other: no variant of this name"]
     psp, largest = result["rows"]["psp"], result["rows"]["largest_map-1"]
-    assert psp["at_equal_steps"] == {"val_loss": 2.0, "val_l2": 0.2}
+    assert psp["at_equal_steps"] == {"val_loss": 2.0, "val_loss_l2": 0.2}
     assert largest["at_equal_steps"]["val_loss"] == 3.0 and largest["variant"] == "largest_map"
     assert psp["last_quarter_gain"] == pytest.approx(0.5) and largest["last_quarter_gain"] == 0.0
     assert psp["curve"]["images"] == [700, 1400, 2100, 2800]  # 7 a step
@@ -365,3 +365,13 @@ def test_runs_are_compared_at_equal_steps(tmp_path):
 def test_a_folder_without_runs_is_an_error(tmp_path):
     with pytest.raises(PspnbError, match="expected runs in folders named psp"):
         ablation_rows(tmp_path)
+
+
+def test_runs_are_written_from_the_command_line(tmp_path):
+    from pspnb.ablate_runs import main
+
+    write_log(tmp_path / "runs" / "psp", [4.0, 2.0, 1.0, 1.0])
+    main([str(tmp_path / "runs"), str(tmp_path / "out"), "--n", "0"])
+    content = json.loads((tmp_path / "out" / "ablations.json").read_text())
+    assert content["rows"]["psp"]["at_equal_steps"]["val_loss"] == 1.0 and "metrics" not in content["rows"]["psp"]
+    assert content["provenance"]["n"] == 0
