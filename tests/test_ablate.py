@@ -341,7 +341,7 @@ def test_what_cannot_be_evaluated_is_said(monkeypatch, tmp_path):
 
 
 def write_log(folder, values, every=100):
-    folder.mkdir()
+    folder.mkdir(parents=True)
     lines = [{"step": 50, "images": 350, "loss": 1.0}]
     lines += [{"step": every * (i + 1), "val_loss": v, "val_loss_l2": v / 10} for i, v in enumerate(values)]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9, "los')
