@@ -86,7 +86,7 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
 TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "facets64": TrainConfig(
-            steps=6000, lr=3e-3, average=0.998, bf16=True, validate_every=500, checkpoint_every=500, picture_every=1000
+            steps=6500, lr=3e-3, average=0.998, bf16=True, validate_every=500, checkpoint_every=500, picture_every=1000
         ),
         "ffhq1024": TrainConfig(steps=300_000, lr=1e-4, bf16=True),
     }
