@@ -9,11 +9,11 @@ def text() -> str:
     if not names:
         return "None yet.\n"
     cards = {name: hub.card(name) for name in names}
-    lines = ["| name | what | size | steps | seed |", "|---|---|---|---|---|"]
+    lines = ["| name | what | size | steps |", "|---|---|---:|---:|"]
     for name, card in cards.items():
         what = card.get("title", "–") + (f" ({card['note']})" if card.get("note") else "")
         size = f"{card['bytes'] / 1e6:.1f} MB"
-        lines.append(f"| `{name}` | {what} | {size} | {card['steps']:,} | {card['seed']} |")
+        lines.append(f"| `{name}` | {what} | {size} | {card['steps']:,} |")
     shared = {
         what: " / ".join(sorted({card[key] for card in cards.values()}))
         for what, key in {"Data": "data", "Hardware": "hardware", "Licence": "licence"}.items()

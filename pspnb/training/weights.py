@@ -58,8 +58,10 @@ def _train_encoder(variant: str, device: str | None, steps: int | None, folder: 
 
 
 def _ship_encoder(variant: str, name: str, folder: Path) -> object:
-    if not name.endswith("_midway"):  # the beginning of another run's curve
-        add_history(folder, name.split("/")[1], "book/results/encoders/history.json")
+    if name.endswith("_midway"):  # the beginning of another run's curve
+        note = "an early step of facets64/inversion, with which the chapter on training begins"
+        return ship_encoder(folder, task="inversion", variant=variant, name=name, note=note)
+    add_history(folder, name.split("/")[1], "book/results/encoders/history.json")
     return ship_encoder(folder, task="inversion", variant=variant, name=name)
 
 
