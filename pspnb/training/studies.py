@@ -1,6 +1,6 @@
 """Small experiments that need trainings of their own. `noise_study`: what per-pixel noise does to a small generator.
 
-Chapter: "StyleGAN2 from the inside". `python -m pspnb.training.studies` trains (resumable, two times 15 minutes on one core) and
+Chapter: "StyleGAN2 from the inside". `python -m pspnb.training.studies` trains (resumable, two times 13 minutes on one core) and
 writes book/results/noise.
 """
 
@@ -25,7 +25,7 @@ from pspnb.training.gan import GanConfig
 from pspnb.training.png import grid, write_png
 from pspnb.training.runs import fit_generator
 
-CONFIG = replace(GanConfig(), steps=4000)
+CONFIG = replace(GanConfig(), steps=3000)
 # Parts of a face that a code should decide, not chance.
 WATCHED = ("l_eye", "r_eye", "l_brow", "r_brow", "mouth", "hair")
 
