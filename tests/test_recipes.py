@@ -130,7 +130,6 @@ def test_a_run_on_another_generator_is_refused(quick, tmp_path) -> None:
     recipes.train_encoder("inversion", out=tmp_path, progress=False)
     other = hub.load_shipped("facets64/generator")
     with torch.no_grad():
-        other.latent_avg.add_(0)
         next(other.parameters()).add_(1e-3)
     with pytest.raises(PspnbError, match="another generator"):
         recipes.run_model(tmp_path, generator=other)
@@ -165,10 +164,8 @@ def test_a_run_is_evaluated_from_the_command_line(quick, tmp_path, capsys, monke
     assert main(["evaluate", str(tmp_path / "r"), "--out", str(tmp_path / "e")]) == 0
     printed = capsys.readouterr().out
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())["metrics"]
-    assert (
-        set(metrics) == {"similarity", "lpips", "mse", "psnr", "ssim"}
-        and f"mse {metrics['mse']['value']:>17.4f}"[-6:] in printed
-    )
+    assert set(metrics) == {"similarity", "lpips", "mse", "psnr", "ssim"}
+    assert f"mse          {metrics['mse']['value']:.4f} [" in printed
     assert (
         metrics["mse"]["lo"] <= metrics["mse"]["value"] <= metrics["mse"]["hi"]
         and (tmp_path / "e" / "worst.png").is_file()

@@ -41,7 +41,7 @@ class SqueezeExcite(nn.Module):
 
 
 class PReLU(nn.PReLU):
-    """`nn.PReLU`, from two ReLUs where a CPU needs gradients: equal to the bit, in a third of the time."""
+    """`nn.PReLU`, from two ReLUs where a CPU needs gradients: equal to the bit (its slope at 0 is 0), 3 x as fast."""
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         if x.device.type != "cpu" or not torch.is_grad_enabled():

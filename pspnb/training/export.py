@@ -52,10 +52,10 @@ def ship(
     folder.mkdir(parents=True, exist_ok=True)
     stem = name.replace("/", "_")
     path = folder / f"{stem}.safetensors"
-    _write(path, payload)
+    write_whole(path, payload)
     added = {"name": name, "licence": "MIT", "bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
     whole = {"commit": commit(), "hardware": hardware(), **card, **added}
-    _write(folder / f"{stem}.json", (json.dumps(whole, indent=1) + "\n").encode())
+    write_whole(folder / f"{stem}.json", (json.dumps(whole, indent=1) + "\n").encode())
     return path
 
 
@@ -64,10 +64,12 @@ def add_metrics(name: str, metrics: Mapping[str, float], *, folder: str | os.Pat
     path = Path(folder) / f"{name.replace('/', '_')}.json"
     card = json.loads(path.read_text())
     card["metrics"] = dict(metrics)
-    _write(path, (json.dumps(card, indent=1) + "\n").encode())
+    write_whole(path, (json.dumps(card, indent=1) + "\n").encode())
 
 
-def _write(path: Path, payload: bytes) -> None:
+def write_whole(path: Path, payload: bytes) -> None:
+    """All of a file or nothing of it: written aside and renamed. Makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(payload)
     os.replace(temporary, path)

@@ -5,7 +5,6 @@
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from pspnb.tasks import Task, task_named
 from pspnb.training.callbacks import TensorBoard
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.data import Batches, PairArrays, facets_arrays
-from pspnb.training.export import ZOO, hardware, ship
+from pspnb.training.export import ZOO, hardware, ship, write_whole
 from pspnb.training.journal import read_journal
 from pspnb.training.trainer import Outcome, TrainConfig, fit
 
@@ -182,7 +181,7 @@ def train_encoder(
         chosen, scale, data, sources, validation, n_images=n_images, strict=strict, progress=progress
     )
     size = batch or BATCH[scale]
-    terms = _terms(chosen, kind, model, distance, recognition, device, scale)
+    terms = _terms(chosen, kind, model, distance, recognition, device)
     _note_recipe(Path(out), {"task": chosen.name, "variant": variant, "scale": scale})
     return fit(
         model,
@@ -224,7 +223,7 @@ def _networks(
 
 
 def _terms(
-    task: Task, variant: Variant, model: PSP, distance: Any, recognition: IdentityLoss | None, device: str, scale: str
+    task: Task, variant: Variant, model: PSP, distance: Any, recognition: IdentityLoss | None, device: str
 ) -> list[LossTerm]:
     return build_terms(
         loss_weights(task, variant),
@@ -306,14 +305,7 @@ def _note_recipe(out: Path, recipe: dict[str, str]) -> None:
     if begun and before and before != recipe:
         raise PspnbError(f"{out} is a run of {' '.join(before.values())}, not of {' '.join(recipe.values())}")
     if not begun:
-        _write(out / "recipe.json", recipe)
-
-
-def _write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(json.dumps(content) + "\n")
-    os.replace(aside, path)
+        write_whole(out / "recipe.json", (json.dumps(recipe) + "\n").encode())
 
 
 # ---- shipping ------------------------------------------------------------------------------------------------------
@@ -407,7 +399,7 @@ def add_history(run: str | Path, name: str, path: str | Path) -> Path:
     names = ["images", *(key for key in validations[0] if key.startswith("val_"))]
     everything = json.loads(path.read_text()) if path.exists() else {}
     everything[name] = {key: [round(r[key], 5) for r in validations] for key in names}
-    _write(path, everything)
+    write_whole(path, (json.dumps(everything) + "\n").encode())
     return path
 
 

@@ -20,7 +20,7 @@ from pspnb.metrics import frechet_distance
 from pspnb.nn.instruments import ParsingNet
 from pspnb.nn.stylegan2 import Generator, noise_shapes
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.export import commit, hardware
+from pspnb.training.export import commit, hardware, write_whole
 from pspnb.training.gan import GanConfig
 from pspnb.training.png import grid, write_png
 from pspnb.training.runs import fit_generator
@@ -49,7 +49,7 @@ def noise_study(
     result = {"rows": rows, "images": config.steps * config.batch, "samples": samples, "provenance": made}
     out = Path(out)
     write_png(out / "samples.png", grid(pictures, columns=8))
-    (out / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(out / "metrics.json", (json.dumps(result, indent=1) + "\n").encode())
     return result
 
 
