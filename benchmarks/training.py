@@ -93,8 +93,8 @@ def networks(scale: str) -> tuple[PSP, nn.Module, IdentityLoss, TrainConfig, int
     if scale == "ffhq1024":
         model = build_psp(TASK, VARIANTS["psp"], generator=Generator(1024), scale=scale)
         return model, LPIPSLoss(random_trunk=True), IdentityLoss(FaceEmbedder()), TRAINING[scale], 256
-    small: dict[str, Any] = {"style_dim": 8, "input_size": 32, "units": (1, 1, 1, 1), "widths": (4, 4, 4, 8, 8)}
-    face = FaceEmbedder(input_size=16, units=(1, 1, 1, 1), widths=(4, 4, 4, 8, 8), embedding_dim=8)
+    small: dict[str, Any] = {"style_dim": 8, "input_size": 32, "units": (1, 1, 1, 1), "widths": (8, 8, 8, 16, 16)}
+    face = FaceEmbedder(input_size=16, units=(1, 1, 1, 1), widths=(8, 8, 8, 16, 16), embedding_dim=8)
     if scale == "tiny facets":
         generator = Generator(32, style_dim=8, n_mlp=1, channels=dict.fromkeys((4, 8, 16, 32), 8), noise=False)
         distance: nn.Module = PerceptualNet(widths=(4, 8)).eval().requires_grad_(False)

@@ -190,6 +190,10 @@ class Train:
     """Of a task at ffhq1024: face-recognition file (IR-SE50), for the identity loss and as the encoder's start."""
     lr: Annotated[float | None, arg(metavar="X")] = None
     """Of a task: learning rate; default: that of the recipe."""
+    decay_from: Annotated[float | None, arg(metavar="X")] = None
+    """Of a task: share of the steps after which the learning rate falls to 0; default: that of the recipe."""
+    init: Annotated[str | None, arg(metavar="NAME_OR_FILE")] = None
+    """Of a task: trained encoder to start from: a shipped model, a pSp file, or the folder of a run."""
     strict: bool = False
     """Of a task: stop at a picture that cannot be read, instead of leaving it out."""
     tensorboard: bool = False
@@ -249,6 +253,8 @@ class Train:
             steps=self.steps,
             batch=self.batch,
             lr=self.lr,
+            decay_from=self.decay_from,
+            init=self.init,
             seed=self.seed or 0,
             device=device,
             n_images=self.images,

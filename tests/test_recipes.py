@@ -156,6 +156,55 @@ def test_command_line(quick, tmp_path, capsys) -> None:
 
 
 @shipped
+def test_a_run_starts_from_a_trained_encoder(quick, tmp_path, capsys) -> None:
+    """From a shipped name and from another run's folder; the card of what comes of it says so."""
+    argv = ["train", "inversion", "--variant", "w", "--out", str(tmp_path / "a"), "--steps", "2", "--lr", "1e-9"]
+    assert main([*argv, "--init", "facets64/inversion_w", "--decay-from", "0"]) == 0
+    given, trained = hub.load_shipped("facets64/inversion_w"), recipes.run_model(tmp_path / "a", variant="w")
+    for (name, theirs), mine in zip(given.encoder.named_parameters(), trained.encoder.parameters(), strict=True):
+        assert torch.allclose(theirs, mine, atol=1e-6), name
+    outcome = recipes.train_encoder("inversion", variant="w", init=tmp_path / "a", out=tmp_path / "b", progress=False)
+    assert outcome.finished and recipes.recipe_of(tmp_path / "b")["init"] == str(tmp_path / "a")
+    for file in hub.ZOO.glob("facets64_generator.*"):
+        (tmp_path / file.name).symlink_to(file)
+    card = recipes.ship_encoder(tmp_path / "a", variant="w", folder=tmp_path).with_suffix(".json")
+    assert json.loads(card.read_text())["init"] == "facets64/inversion_w"
+    for wrong, message in (
+        (["inversion", "--init", "facets64/inversion_w"], "choose the task and the --variant"),
+        (["inversion", "--init", "facets64/identity"], "expected a pSp to start from"),
+        (["inversion", "--init", "nowhere.pt"], "nowhere.pt"),
+    ):
+        assert main(["train", *wrong, "--out", str(tmp_path / "c")]) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "c" / "recipe.json").exists()
+
+
+def test_the_generator_of_a_file_to_start_from_is_the_default(quick, tmp_path, monkeypatch) -> None:
+    """At the paper's scale a pSp file brings its generator; another one can still be asked for."""
+    import pspnb
+    from pspnb.nn.backbones import FaceEmbedder
+
+    g = small_generator()
+    given = recipes.build_psp(TASKS["inversion"], recipes.VARIANTS["psp"], generator=g)
+    seen: list = []
+
+    def stop(*, generator, **_):
+        seen.append(generator)
+        raise PspnbError("far enough")
+
+    monkeypatch.setattr(pspnb, "load", lambda file: given)
+    face = FaceEmbedder(input_size=16, units=(1, 1, 1, 1), widths=(8, 8, 8, 16, 16), embedding_dim=8)
+    monkeypatch.setattr(pspnb, "load_identity", lambda file: face)
+    monkeypatch.setattr(recipes, "TRAINING", {"ffhq1024": TrainConfig(steps=1)})
+    monkeypatch.setattr(recipes, "LPIPSLoss", torch.nn.Identity)
+    monkeypatch.setattr(recipes, "build_psp", lambda task, kind, **k: stop(**k))
+    with pytest.raises(PspnbError, match="far enough"):
+        recipes.train_encoder(
+            "inversion", scale="ffhq1024", init="x.pt", identity="r.pth", out=tmp_path, progress=False
+        )
+    assert seen == [g]
+
+
+@shipped
 def test_a_run_is_evaluated_from_the_command_line(quick, tmp_path, capsys, monkeypatch) -> None:
     from pspnb.training import data
 
@@ -213,7 +262,7 @@ def test_the_encoder_starts_from_face_recognition(tmp_path, monkeypatch) -> None
     import pspnb
     from pspnb.nn.backbones import FaceEmbedder
 
-    small = {"units": (1, 1, 1, 1), "widths": (4, 4, 4, 8, 8)}
+    small = {"units": (1, 1, 1, 1), "widths": (8, 8, 8, 16, 16)}
     recognition = FaceEmbedder(input_size=32, embedding_dim=8, **small)
     monkeypatch.setattr(pspnb, "load_identity", lambda file: recognition)
     encoder = GradualStyleEncoder(10, style_dim=8, input_size=64, **small)

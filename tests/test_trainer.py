@@ -67,7 +67,8 @@ def test_every_task_overfits_one_batch(tmp_path, name):
 
 
 @pytest.mark.parametrize("options", [{"bf16": True}, {"optimizer": "adam"}, {"noise": "const", "channels_last": False}])
-def test_options_of_the_same_loop(tmp_path, options):
+def test_options_of_the_same_loop(tmp_path, options, monkeypatch):
+    monkeypatch.setattr("pspnb.training.precision.computes_in_bf16", lambda device: True)
     psp, _ = train(tmp_path, quick(40, lr=0.02, **options), batches=tiny_batches(n=4))
     losses = [line["loss_l2"] for line in read_journal(tmp_path / "log.jsonl")]
     assert losses[-1] < 0.8 * losses[0]

@@ -5,8 +5,8 @@ Sources: StyleGAN2 (Karras et al. 2020, appendix B), style mixing (StyleGAN, sec
 weights to the bit. Chapter: "StyleGAN2 from the inside". `pspnb train generator --scale facets64 --out runs/generator`.
 """
 
-import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -26,6 +26,7 @@ from pspnb.training.critic import OnePassDiscriminator
 from pspnb.training.feature_judge import FeatureJudge
 from pspnb.training.loop import check_finite
 from pspnb.training.order import batch_indices, step_generator
+from pspnb.training.precision import mixed_precision
 
 ImageSource = Callable[[Int[Tensor, "b"]], UInt8[Tensor, "b 3 s s"]]
 
@@ -230,10 +231,8 @@ class GanTrainer:
         with self._autocast():
             return self.discriminator(images) if eager else self._judge(images)
 
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        if not self.config.bf16:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+    def _autocast(self) -> AbstractContextManager:
+        return mixed_precision(self.device, wanted=self.config.bf16)
 
     def _numbers(self, **values: Tensor) -> dict[str, float]:
         return dict(zip(values, torch.stack([v.detach().float() for v in values.values()]).tolist(), strict=True))

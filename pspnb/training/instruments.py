@@ -24,6 +24,7 @@ from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.loop import check_finite
 from pspnb.training.margins import ArcFace, CurricularFace
 from pspnb.training.order import batch_indices, step_generator
+from pspnb.training.precision import mixed_precision
 
 INSTRUMENTS = ("perceptual", "identity", "factors", "parsing", "identity_eval")
 N_CLASSES = 19
@@ -241,7 +242,7 @@ class InstrumentTrainer:
             group["lr"] = c.lr * one_cycle(self.step % c.cycle / c.cycle, c.warm_up)
         self.network.train()
         self.head.train()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=c.bf16):
+        with mixed_precision(self.device, wanted=c.bf16):
             loss, record = self.loss(self.network, self.head, images, batch, self.step / c.cycle)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

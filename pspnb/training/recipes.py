@@ -152,6 +152,8 @@ def train_encoder(
     steps: int | None = None,
     batch: int | None = None,
     lr: float | None = None,
+    decay_from: float | None = None,
+    init: str | Path | None = None,
     seed: int = 0,
     device: str | None = None,
     n_images: int | None = None,
@@ -163,7 +165,9 @@ def train_encoder(
 
     facets64 needs nothing: the shipped generator and instruments, and Facets as data. ffhq1024 needs `generator` and `identity`
     (files), and `data`. `data` is a folder of target pictures, `sources` one of source pictures (label maps, sketches) with
-    the same names, `validation` one like `data`. `n_images` uses the first images only. Raises PspnbError on user errors.
+    the same names, `validation` one like `data`. `n_images` uses the first images only. `init` is what a new run starts from
+    instead of fresh weights: a shipped name, a pSp file (whose generator is then the default), or the folder of another run.
+    `decay_from`: share of the steps after which the rate falls to 0. Raises PspnbError on user errors.
     """
     from pspnb.training.runs import pick_device
 
@@ -171,18 +175,28 @@ def train_encoder(
     chosen, kind = task_named(task), variant_named(variant)
     if scale not in TRAINING:
         raise PspnbError(f"expected a scale among {', '.join(TRAINING)}, got {scale!r}")
-    decoder, distance, recognition = _networks(scale, generator, identity, loss_weights(chosen, kind))
-    model = build_psp(chosen, kind, generator=decoder, scale=scale, seed=seed).to(device)
-    if scale == "ffhq1024" and identity is not None:
-        start_from_recognition(model.encoder, identity)
     config = TRAINING[scale]
-    config = replace(config, steps=steps or config.steps, lr=lr or config.lr)
+    config = replace(
+        config,
+        steps=steps or config.steps,
+        lr=lr or config.lr,
+        decay_from=config.decay_from if decay_from is None else decay_from,
+    )
+    given = None if init is None else _given(init)
+    own = None if given is None else given.decoder
+    decoder, distance, recognition = _networks(scale, generator, identity, loss_weights(chosen, kind), own)
+    model = build_psp(chosen, kind, generator=decoder, scale=scale, seed=seed).to(device)
+    if given is not None:
+        start_from(model, given, name=str(init))
+    elif scale == "ffhq1024" and identity is not None:
+        start_from_recognition(model.encoder, identity)
     arrays, held_out = _arrays(
         chosen, scale, data, sources, validation, n_images=n_images, strict=strict, progress=progress
     )
     size = batch or BATCH[scale]
     terms = _terms(chosen, kind, model, distance, recognition, device)
-    _note_recipe(Path(out), {"task": chosen.name, "variant": variant, "scale": scale})
+    recipe = {"task": chosen.name, "variant": variant, "scale": scale}
+    _note_recipe(Path(out), recipe | ({} if init is None else {"init": str(init)}))
     return fit(
         model,
         Batches(arrays, chosen, batch=size, seed=seed),
@@ -207,19 +221,27 @@ def facets_losses(device: str | torch.device = "cpu") -> tuple[nn.Module, Identi
 
 
 def _networks(
-    scale: str, generator: str | Path | None, identity: str | Path | None, weights: LossWeights
+    scale: str,
+    generator: str | Path | None,
+    identity: str | Path | None,
+    weights: LossWeights,
+    own: Generator | None = None,
 ) -> tuple[Generator, Any, IdentityLoss | None]:
     import pspnb
 
     if scale == "facets64":
         decoder = pspnb.load_generator(generator or "facets64/generator")
         return decoder, *facets_losses()
-    if generator is None:
+    if generator is not None:
+        decoder = pspnb.load_generator(generator)
+    elif own is not None:
+        decoder = own
+    else:
         raise PspnbError("expected --generator FILE: official weights are not shipped (see `pspnb models`)")
     if weights.id and identity is None:
         raise PspnbError("expected --identity FILE, because the identity loss has a weight (see `pspnb models`)")
     recognition = None if identity is None else IdentityLoss(pspnb.load_identity(identity))
-    return pspnb.load_generator(generator), LPIPSLoss() if weights.lpips or weights.lpips_crop else None, recognition
+    return decoder, LPIPSLoss() if weights.lpips or weights.lpips_crop else None, recognition
 
 
 def _terms(
@@ -292,8 +314,38 @@ def start_from_recognition(encoder: nn.Module, file: str | Path) -> None:
     encoder.load_state_dict({**mine, **shared})
 
 
+def start_from(model: PSP, given: PSP, *, name: str) -> None:
+    """Copy encoder and mean latent of a trained pSp. PspnbError, before anything is copied, when the encoder is another."""
+    theirs, mine = given.encoder.state_dict(), model.encoder.state_dict()
+    wrong = [
+        key for key in mine | theirs if key not in mine or key not in theirs or mine[key].shape != theirs[key].shape
+    ]
+    if wrong:
+        raise PspnbError(
+            f"{name}: expected an encoder like the one to be trained, {len(wrong)} tensors differ, first {wrong[0]}; "
+            "choose the task and the --variant that it was trained for"
+        )
+    model.encoder.load_state_dict(theirs)
+    model.latent_avg.copy_(given.latent_avg)
+
+
+def _given(init: str | Path) -> PSP:
+    """The trained pSp to start from: a shipped name, a pSp file, or the folder of a facets64 run."""
+    import pspnb
+
+    if Path(init).is_dir():
+        about = recipe_of(init)
+        if about.get("scale", "facets64") != "facets64":
+            raise PspnbError(f"{init}: expected the folder of a facets64 run, got {about['scale']}")
+        return run_model(init, task=about.get("task", "inversion"), variant=about.get("variant", "psp"))
+    model = pspnb.load(init)
+    if not isinstance(model, PSP):
+        raise PspnbError(f"{init}: expected a pSp to start from, got a {type(model).__name__}")
+    return model
+
+
 def recipe_of(run: str | Path) -> dict[str, str]:
-    """Task, variant and scale of a run begun by `train_encoder`; empty for a folder of another origin."""
+    """Task, variant, scale, and what it started from, of a run begun by `train_encoder`; empty for other folders."""
     path = Path(run) / "recipe.json"
     return json.loads(path.read_text()) if path.is_file() else {}
 
@@ -367,6 +419,7 @@ def ship_encoder(
         "start_from_latent_avg": model.start_from_latent_avg,
     }
     about = state["identity"]
+    init = recipe_of(run).get("init")
     description = {
         "title": f"{variant_named(variant).title}: {task} on Facets, 64 px",
         "task": task,
@@ -381,10 +434,10 @@ def ship_encoder(
         "hours": round(_hours(records, about["batch"]), 2),
         "hardware": hardware(),
         "config": about,
+        **({"init": init} if init else {}),
+        **({"note": note} if note else {}),
     }
-    return ship(
-        name or model_name(task, variant), tensors, description | ({"note": note} if note else {}), folder=folder
-    )
+    return ship(name or model_name(task, variant), tensors, description, folder=folder)
 
 
 def add_history(run: str | Path, name: str, path: str | Path) -> Path:

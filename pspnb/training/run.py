@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from pspnb.training.callbacks import picture_rows
 from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.data import Batches, Pair
 from pspnb.training.order import step_generator
+from pspnb.training.precision import mixed_precision
 from pspnb.training.processes import Processes
 from pspnb.training.ranger import Ranger
 from pspnb.training.window import Window
@@ -98,7 +99,7 @@ class Run:
             # Part i of all processes together is the same rows, however many processes there are.
             start = (i * self.team.world + self.team.rank) * length
             part = pair.part(slice(start, start + length))
-            with self.team.without_sync(self.translate) if i < count - 1 else _nothing():
+            with self.team.without_sync(self.translate) if i < count - 1 else nullcontext():
                 total, log = self._losses(part, i)
                 (total / count).backward()
             self.window.add(log, count)
@@ -128,7 +129,7 @@ class Run:
         return None if size == self.model.decoder.size else size
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.team.device.type, torch.bfloat16) if self.config.bf16 else _nothing()
+        return mixed_precision(self.team.device, wanted=self.config.bf16)
 
     def learning_rate(self, step: int) -> float:
         """Constant until `decay_from` of the steps, then half a cosine down to 0."""
@@ -265,7 +266,3 @@ def _optimizer(weights: list[nn.Parameter], config: "TrainConfig") -> torch.opti
         return Ranger(weights, lr=config.lr)
     return torch.optim.Adam(weights, lr=config.lr)
 
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

@@ -44,7 +44,8 @@ class TrainConfig:
         average: decay per step k of an exponential average of the weights, at most (1 + k) / (10 + k); it is then
             validated and kept as the best. 0 is none, as published (Ranger's slow weights are an average already).
         noise: of the generator; published training draws it anew ("random").
-        bf16, channels_last, compile: speed. `bf16` is autocast; weights, optimiser and loss values stay float32.
+        bf16, channels_last, compile: speed. `bf16` is autocast, where the device computes in it
+            (`pspnb.training.precision`); weights, optimiser and loss values stay float32.
         log_every, picture_every, validate_every, checkpoint_every: in steps; 0 is never (and a checkpoint at the end).
     """
 
