@@ -192,6 +192,8 @@ class Train:
     """Of a task: learning rate; default: that of the recipe."""
     decay_from: Annotated[float | None, arg(metavar="X")] = None
     """Of a task: share of the steps after which the learning rate falls to 0; default: that of the recipe."""
+    lambdas: Annotated[str | None, arg(metavar="NAME=X,...")] = None
+    """Of a task: loss weights other than the recipe's, such as id=0.5,w_norm=0.0005."""
     init: Annotated[str | None, arg(metavar="NAME_OR_FILE")] = None
     """Of a task: trained encoder to start from: a shipped model, a pSp file, or the folder of a run."""
     strict: bool = False
@@ -254,6 +256,7 @@ class Train:
             batch=self.batch,
             lr=self.lr,
             decay_from=self.decay_from,
+            lambdas=_lambdas(self.lambdas),
             init=self.init,
             seed=self.seed or 0,
             device=device,
@@ -384,6 +387,16 @@ def _parse(arguments: list[str]) -> Translate | Align | Models | Facets | Train 
         if not end.code:
             raise
         raise PspnbError(_advice(caught.getvalue())) from end
+
+
+def _lambdas(text: str | None) -> dict[str, float] | None:
+    """ "id=0.5,w_norm=0.0005" as a mapping. PspnbError when it isn't of this form."""
+    if text is None:
+        return None
+    try:
+        return {name.strip(): float(value) for name, value in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        raise PspnbError(f"expected loss weights such as id=0.5,w_norm=0.0005, got {text!r}") from None
 
 
 def _advice(box: str) -> str:

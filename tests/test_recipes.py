@@ -53,6 +53,7 @@ def test_variants_change_what_they_say() -> None:
     assert not build("from_zero").start_from_latent_avg and psp.start_from_latent_avg
     weights = {name: recipes.loss_weights(task, recipes.VARIANTS[name]) for name in recipes.VARIANTS}
     assert weights["no_id"] == replace(task.weights, id=0.0) and weights["no_lpips"] == replace(task.weights, lpips=0.0)
+    assert recipes.loss_weights(task, recipes.VARIANTS["no_id"], {"w_norm": 0.5}).w_norm == 0.5
     assert all(weights[n] == task.weights for n in weights if n not in ("no_id", "no_lpips"))
     w = build("w").encode(torch.zeros(1, 3, 64, 64))
     assert torch.equal(w - g.latent_avg, (w - g.latent_avg)[:, :1].expand_as(w)), (
@@ -178,6 +179,17 @@ def test_a_run_starts_from_a_trained_encoder(quick, tmp_path, capsys) -> None:
         assert message in capsys.readouterr().err and not (tmp_path / "c" / "recipe.json").exists()
 
 
+@shipped
+def test_lambdas_of_ones_own(quick, tmp_path) -> None:
+    """They reach the loss, stand in the run's identity, and another set is another run."""
+    argv = ["train", "inversion", "--variant", "w", "--out", str(tmp_path), "--steps", "1"]
+    assert main([*argv, "--lambdas", "id=0, w_norm=0.25"]) == 0
+    log = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
+    assert "loss_w_norm" in log and "loss_id" not in log
+    assert recipes.best_state(tmp_path)["identity"]["weight of w_norm"] == 0.25
+    assert main([*argv, "--resume", "--lambdas", "id=0, w_norm=0.5"]) == 2
+
+
 def test_the_generator_of_a_file_to_start_from_is_the_default(quick, tmp_path, monkeypatch) -> None:
     """At the paper's scale a pSp file brings its generator; another one can still be asked for."""
     import pspnb
@@ -244,6 +256,10 @@ def test_mistakes_of_evaluation_are_one_line(arguments, message, tmp_path, capsy
         (["inversion", "--variant", "x"], "expected a variant among psp"),
         (["inversion", "--scale", "ffhq"], "expected a scale among facets64"),
         (["inversion", "name"], "expected no name"),
+        (["inversion", "--lambdas", "id"], "expected loss weights such as id=0.5"),
+        (["inversion", "--lambdas", "x=1"], "expected loss weights among id, l2"),
+        (["inversion", "--lambdas", "id=-1"], "at least 0"),
+        (["inversion", "--lambdas", "id=0,l2=0,lpips=0"], "nothing to train on"),
         (["inversion", "--scale", "ffhq1024"], "--generator FILE"),
         (["inversion", "--sources", "somewhere"], "--data FOLDER"),
         (["segmentation", "--data", "somewhere"], "--sources FOLDER"),

@@ -6,7 +6,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -106,9 +106,19 @@ def variant_named(name: str) -> Variant:
     return VARIANTS[name]
 
 
-def loss_weights(task: Task, variant: Variant) -> LossWeights:
-    """The published lambdas of the task, without those the variant drops."""
-    return replace(task.weights, **dict.fromkeys(variant.drop, 0.0))
+def loss_weights(task: Task, variant: Variant, lambdas: Mapping[str, float] | None = None) -> LossWeights:
+    """The published lambdas of the task, without those the variant drops, and with what `lambdas` says instead.
+
+    PspnbError for a name that no loss has, or a weight that is none.
+    """
+    changes = dict.fromkeys(variant.drop, 0.0) | dict(lambdas or {})
+    names = [entry.name for entry in fields(LossWeights)]
+    if unknown := sorted(set(changes) - set(names)):
+        raise PspnbError(f"expected loss weights among {', '.join(names)}, got {', '.join(unknown)}")
+    try:
+        return replace(task.weights, **changes)
+    except ValueError as error:
+        raise PspnbError(str(error)) from error
 
 
 def encoder_architecture(
@@ -153,6 +163,7 @@ def train_encoder(
     batch: int | None = None,
     lr: float | None = None,
     decay_from: float | None = None,
+    lambdas: Mapping[str, float] | None = None,
     init: str | Path | None = None,
     seed: int = 0,
     device: str | None = None,
@@ -167,7 +178,8 @@ def train_encoder(
     (files), and `data`. `data` is a folder of target pictures, `sources` one of source pictures (label maps, sketches) with
     the same names, `validation` one like `data`. `n_images` uses the first images only. `init` is what a new run starts from
     instead of fresh weights: a shipped name, a pSp file (whose generator is then the default), or the folder of another run.
-    `decay_from`: share of the steps after which the rate falls to 0. Raises PspnbError on user errors.
+    `decay_from`: share of the steps after which the rate falls to 0. `lambdas`: loss weights (fields of `LossWeights`) other
+    than those of the task and its variant. Raises PspnbError on user errors.
     """
     from pspnb.training.runs import pick_device
 
@@ -184,7 +196,8 @@ def train_encoder(
     )
     given = None if init is None else _given(init)
     own = None if given is None else given.decoder
-    decoder, distance, recognition = _networks(scale, generator, identity, loss_weights(chosen, kind), own)
+    weights = loss_weights(chosen, kind, lambdas)
+    decoder, distance, recognition = _networks(scale, generator, identity, weights, own)
     model = build_psp(chosen, kind, generator=decoder, scale=scale, seed=seed).to(device)
     if given is not None:
         start_from(model, given, name=str(init))
@@ -194,7 +207,7 @@ def train_encoder(
         chosen, scale, data, sources, validation, n_images=n_images, strict=strict, progress=progress
     )
     size = batch or BATCH[scale]
-    terms = _terms(chosen, kind, model, distance, recognition, device)
+    terms = _terms(weights, model, distance, recognition, device)
     recipe = {"task": chosen.name, "variant": variant, "scale": scale}
     _note_recipe(Path(out), recipe | ({} if init is None else {"init": str(init)}))
     return fit(
@@ -245,10 +258,10 @@ def _networks(
 
 
 def _terms(
-    task: Task, variant: Variant, model: PSP, distance: Any, recognition: IdentityLoss | None, device: str
+    weights: LossWeights, model: PSP, distance: Any, recognition: IdentityLoss | None, device: str
 ) -> list[LossTerm]:
     return build_terms(
-        loss_weights(task, variant),
+        weights,
         lpips=None if distance is None else _mean(distance.to(device)),
         identity=None if recognition is None else recognition.to(device),
         latent_avg=model.latent_avg if model.start_from_latent_avg else None,

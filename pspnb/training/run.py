@@ -265,4 +265,3 @@ def _optimizer(weights: list[nn.Parameter], config: "TrainConfig") -> torch.opti
     if config.optimizer == "ranger":
         return Ranger(weights, lr=config.lr)
     return torch.optim.Adam(weights, lr=config.lr)
-
