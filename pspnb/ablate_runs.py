@@ -19,18 +19,24 @@ from pspnb.training.recipes import BATCH, VARIANTS, best_state, run_model
 
 
 def ablation_rows(
-    runs: str | Path, *, images: Tensor | None = None, judge: Any = None, distance: Any = None, seed: int = 0
+    runs: str | Path,
+    *,
+    images: Tensor | None = None,
+    judge: Any = None,
+    distance: Any = None,
+    seed: int = 0,
+    kept: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Every run below `runs` whose name says its variant, compared at the steps that all of them have.
 
-    Returns {"steps": the last validation that all have, "rows": {name: row}, "left_out": [line]}. A row holds title, variant,
-    number of weights, `curve` (images seen, and each validation loss of the log), `at_equal_steps` (lowest value of each
+    Returns {"steps": the last validation that all have, "rows": {name: row}, "left_out": [line]}. `kept` are rows of an earlier
+    result; they stay where no run has their name. A row holds title, variant, number of weights, loss weights, `curve` (images seen, and each validation loss of the log), `at_equal_steps` (lowest value of each
     loss up to `steps`) and `last_quarter_gain`: the share by which the run's last quarter lowered the total. Totals of
     variants that drop a loss are not comparable with others; their parts are. With `images`, `judge` and `distance` a row
     also has `metrics` of its best encoder, as in Table 1. Raises PspnbError when no run has a validation.
     """
-    rows: dict[str, Any] = {}
-    left_out = []
+    rows: dict[str, Any] = dict(kept or {})
+    fresh, left_out = [], []
     for folder in sorted(path for path in Path(runs).iterdir() if path.is_dir()):
         variant = folder.name.split("-")[0]
         journal = read_journal(folder / "log.jsonl")
@@ -42,14 +48,15 @@ def ablation_rows(
             continue
         batch = next((r["images"] / r["step"] for r in journal if r.get("images")), BATCH["facets64"])
         rows[folder.name] = _row(folder, variant, records, batch)
-    if not rows:
+        fresh.append(folder.name)
+    if not fresh:
         raise PspnbError(
             f"{runs}: expected runs in folders named {', '.join(VARIANTS)}, with validations in their logs"
         )
     steps = min(row["curve"]["step"][-1] for row in rows.values())
     for name, row in rows.items():
         row["at_equal_steps"] = _lowest(row["curve"], steps)
-        if images is not None:
+        if images is not None and name in fresh:
             model = run_model(Path(runs) / name, variant=row["variant"])
             row["metrics"] = intervals(measure(model, images, judge=judge, distance=distance), seed=seed)
     return {"steps": steps, "rows": rows, "left_out": left_out}
@@ -58,20 +65,24 @@ def ablation_rows(
 def write_ablations(runs: str | Path, out: str | Path, *, n: int = 500, seed: int = 0) -> dict[str, Any]:
     """`ablation_rows` as `out`/ablations.json, with its provenance; the best encoders measured on `n` test images of Facets.
 
+    Rows that the file holds already stay, where no run has their name: machines and sessions can add to one table.
     n = 0 leaves that out, which is right for runs of different lengths: their best encoders saw different numbers of images.
     """
     from pspnb.ablate import facets_instruments, facets_views
     from pspnb.images import write_atomically
     from pspnb.training.export import commit, hardware
 
+    path = Path(out) / "ablations.json"
+    kept = json.loads(path.read_text())["rows"] if path.exists() else {}
     if n:
         judge, distance = facets_instruments()
-        result = ablation_rows(runs, images=facets_views(n)[0], judge=judge, distance=distance, seed=seed)
+        images = facets_views(n)[0]
+        result = ablation_rows(runs, images=images, judge=judge, distance=distance, seed=seed, kept=kept)
     else:
-        result = ablation_rows(runs, seed=seed)
+        result = ablation_rows(runs, seed=seed, kept=kept)
     result["provenance"] = {"commit": commit(), "seed": seed, "n": n, "device": hardware()}
     payload = (json.dumps(result, indent=1) + "\n").encode()
-    write_atomically(Path(out) / "ablations.json", lambda stream: stream.write(payload))
+    write_atomically(path, lambda stream: stream.write(payload))
     return result
 
 
@@ -91,7 +102,9 @@ def _row(folder: Path, variant: str, records: list[dict[str, Any]], batch: float
     row: dict[str, Any] = {"title": VARIANTS[variant].title, "variant": variant}
     if any((folder / name).exists() for name in ("best.pt", "checkpoint.pt")):
         state = best_state(folder)
-        row["seed"] = state["identity"]["seed"]
+        about = state["identity"]
+        row["seed"] = about["seed"]
+        row["lambdas"] = {k.removeprefix("weight of "): v for k, v in about.items() if k.startswith("weight of ")}
         # BatchNorm's running statistics are no weights.
         names = [k for k in state["encoder"] if not k.endswith(("running_mean", "running_var", "num_batches_tracked"))]
         row["parameters"] = sum(state["encoder"][k].numel() for k in names)

@@ -20,7 +20,7 @@ TINY = ["tiny facets", "tiny paper"]
 
 
 def tiny(scale: str) -> bench.Setting:
-    return bench.Setting(scale=scale, batch=3)
+    return bench.Setting(scale=scale, batch=4)
 
 
 @pytest.mark.parametrize("scale", TINY)

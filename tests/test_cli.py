@@ -463,7 +463,9 @@ def test_ctrl_c_ends_cleanly(models, tmp_path):
     out, codes = tmp_path / "out", tmp_path / "codes.safetensors"
     arguments = ["translate", "--model", models / "photo.pt", "--input", photos, "--output", out, "--codes", codes]
     command = [sys.executable, "-m", "pspnb.cli", *map(str, arguments), "--batch-size", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # As in a terminal: a shell's background job, such as these tests may be, hands down that SIGINT is ignored.
+    listen = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not (out.exists() and len(list(out.glob("0*.png"))) > 3):
         time.sleep(0.02)
