@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from pspnb.errors import PspnbError
+from pspnb.psp import PSP
 from pspnb.reconstruction import intervals, measure
 from pspnb.training.journal import read_journal
 from pspnb.training.recipes import BATCH, VARIANTS, best_state, run_model
@@ -29,11 +32,13 @@ def ablation_rows(
 ) -> dict[str, Any]:
     """Every run below `runs` whose name says its variant, compared at the steps that all of them have.
 
-    Returns {"steps": the last validation that all have, "rows": {name: row}, "left_out": [line]}. `kept` are rows of an earlier
-    result; they stay where no run has their name. A row holds title, variant, number of weights, loss weights, `curve` (images seen, and each validation loss of the log), `at_equal_steps` (lowest value of each
-    loss up to `steps`) and `last_quarter_gain`: the share by which the run's last quarter lowered the total. Totals of
-    variants that drop a loss are not comparable with others; their parts are. With `images`, `judge` and `distance` a row
-    also has `metrics` of its best encoder, as in Table 1. Raises PspnbError when no run has a validation.
+    Returns {"steps": the last validation that all have, "rows": {name: row}, "left_out": [line]}. `kept` are rows of an
+    earlier result; they stay where no run has their name. A row holds title, variant, number of weights, loss weights, `curve`
+    (images seen, and each validation loss of the log), `at_equal_steps` (lowest value of each loss up to `steps`) and
+    `last_quarter_gain`: the share by which the run's last quarter lowered the total. Totals of variants that drop a loss are
+    not comparable with others; their parts are. With `images`, `judge` and `distance` a row also has `metrics` of its best
+    encoder, as in Table 1, and `offset`: the mean length of each style's distance from the mean latent. Raises PspnbError
+    when no run has a validation.
     """
     rows: dict[str, Any] = dict(kept or {})
     fresh, left_out = [], []
@@ -59,6 +64,7 @@ def ablation_rows(
         if images is not None and name in fresh:
             model = run_model(Path(runs) / name, variant=row["variant"])
             row["metrics"] = intervals(measure(model, images, judge=judge, distance=distance), seed=seed)
+            row["offset"] = _offsets(model, images)
     return {"steps": steps, "rows": rows, "left_out": left_out}
 
 
@@ -112,6 +118,12 @@ def _row(folder: Path, variant: str, records: list[dict[str, Any]], batch: float
     last = [v for s, v in zip(curve["step"], curve["val_loss"], strict=True) if s <= 0.75 * curve["step"][-1]]
     gain = 1 - min(curve["val_loss"]) / min(last) if last else None
     return row | {"curve": curve, "last_quarter_gain": gain}
+
+
+@torch.no_grad()
+def _offsets(model: PSP, images: Float[Tensor, "b c h w"]) -> list[float]:
+    codes = torch.cat([model.encode(part) for part in images.split(50)])
+    return (codes - model.latent_avg).norm(dim=2).mean(dim=0).tolist()
 
 
 def _lowest(curve: Mapping[str, list[Any]], steps: int) -> dict[str, float]:

@@ -157,6 +157,22 @@ def test_command_line(quick, tmp_path, capsys) -> None:
 
 
 @shipped
+def test_a_run_is_a_row_of_an_ablation(quick, tmp_path) -> None:
+    from pspnb.ablate import facets_instruments
+    from pspnb.ablate_runs import ablation_rows
+
+    recipes.train_encoder("inversion", variant="w", lambdas={"id": 0.5}, out=tmp_path / "w-id", progress=False)
+    judge, distance = facets_instruments()
+    x = tiny_arrays(6).images.float() / 127.5 - 1
+    row = ablation_rows(tmp_path, images=x, judge=judge, distance=distance)["rows"]["w-id"]
+    assert row["lambdas"] == {"id": 0.5, "l2": 1.0, "lpips": 0.8} and set(row["metrics"]) >= {"similarity", "mse"}
+    psp = recipes.run_model(tmp_path / "w-id", variant="w")
+    with torch.no_grad():
+        expected = (psp.encode(x) - psp.latent_avg).norm(dim=2).mean(0)
+    assert row["offset"] == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+@shipped
 def test_a_run_starts_from_a_trained_encoder(quick, tmp_path, capsys) -> None:
     """From a shipped name and from another run's folder; the card of what comes of it says so."""
     argv = ["train", "inversion", "--variant", "w", "--out", str(tmp_path / "a"), "--steps", "2", "--lr", "1e-9"]
