@@ -6,7 +6,7 @@ Compared are, with the same random weights and the same codes:
   published   per-sample weights in a grouped convolution, separate zero-insertion and two-dimensional blur
               (tests/_second.py, the form of the published code without its CUDA kernels)
   ours        scaled activations, shared weights, channels_last (pspnb.nn.stylegan2)
-  ours, bf16  the same under torch.autocast(..., torch.bfloat16)
+  ours, bf16  the same under torch.autocast(..., torch.bfloat16), where the CPU computes in it
 The encoder is the same convolutions in both forms; what differs is the memory format. Takes about a minute; needs 4 GB.
 """
 
@@ -28,6 +28,7 @@ from _second import synthesize_per_sample
 from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.export import commit, hardware
+from pspnb.training.precision import computes_in_bf16
 
 GROUPS = {
     "convolutions": ("conv",),
@@ -94,18 +95,16 @@ def measure(size: int, repeats: int) -> dict:
     encode(), decode()
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # before the published form allocates
     shares = {"encoder": where_time_goes(encode), "generator": where_time_goes(decode)}
-    encoder_forms = {"published": lambda: published_encoder(encoder, x), "ours": encode, "ours, bf16": in_bf16(encode)}
-    generator_forms = {
-        "published": lambda: synthesize_per_sample(state, w),
-        "ours": decode,
-        "ours, bf16": in_bf16(decode),
-    }
+    encoder_forms = {"published": lambda: published_encoder(encoder, x), "ours": encode}
+    generator_forms = {"published": lambda: synthesize_per_sample(state, w), "ours": decode}
+    if computes_in_bf16("cpu"):
+        encoder_forms["ours, bf16"], generator_forms["ours, bf16"] = in_bf16(encode), in_bf16(decode)
     encoder_s, codes = side_by_side(encoder_forms, repeats)
     generator_s, outputs = side_by_side(generator_forms, repeats)
     torch.testing.assert_close(codes["ours"], codes["published"], rtol=1e-3, atol=1e-3)
     reference = outputs["published"]
     rows = {}
-    for name in ("published", "ours", "ours, bf16"):
+    for name in generator_forms:
         total = encoder_s[name] + generator_s[name]
         rows[name] = {
             "encoder_s": round(encoder_s[name], 3),

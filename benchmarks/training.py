@@ -7,7 +7,7 @@ Ranger. At facets64 with the shipped generator and instruments (the recipe's bat
 sizes with random weights: 256 px in, 1024 px generator, IR-SE50, ArcFace shape, AlexNet LPIPS (batch 8 and 32). Compared:
   published   the published form, in float32, see _published.py
   ours, fp32  `pspnb.training.run.Run` without autocast: what the form alone gains
-  ours        the same with the recipe's options (bf16 autocast)
+  ours        the same with the recipe's options (bf16 autocast, where the device computes in it)
   compiled    the same under torch.compile (GPU only)
 Each form lives in a process of its own, so that its memory is its own; the processes work in turns, so that a busy machine is
 busy for all of them. On a CPU with one thread the ratio is of processor time (what others take doesn't count), on a GPU of
