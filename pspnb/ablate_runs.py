@@ -79,13 +79,18 @@ def write_ablations(runs: str | Path, out: str | Path, *, n: int = 500, seed: in
     from pspnb.training.export import commit, hardware
 
     path = Path(out) / "ablations.json"
-    kept = json.loads(path.read_text())["rows"] if path.exists() else {}
+    before = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+    kept = before["rows"]
+    for row in kept.values():
+        row.setdefault("commit", before["provenance"]["commit"])
     if n:
         judge, distance = facets_instruments()
         images = facets_views(n)[0]
         result = ablation_rows(runs, images=images, judge=judge, distance=distance, seed=seed, kept=kept)
     else:
         result = ablation_rows(runs, seed=seed, kept=kept)
+    for row in result["rows"].values():
+        row.setdefault("commit", commit())
     result["provenance"] = {"commit": commit(), "seed": seed, "n": n, "device": hardware()}
     payload = (json.dumps(result, indent=1) + "\n").encode()
     write_atomically(path, lambda stream: stream.write(payload))

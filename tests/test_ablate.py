@@ -375,8 +375,14 @@ def test_runs_are_written_from_the_command_line(tmp_path):
     content = json.loads((tmp_path / "out" / "ablations.json").read_text())
     assert content["rows"]["psp"]["at_equal_steps"]["val_loss"] == 1.0 and "metrics" not in content["rows"]["psp"]
     assert content["provenance"]["n"] == 0
+    content["rows"]["psp"]["commit"] = "earlier"
+    (tmp_path / "out" / "ablations.json").write_text(json.dumps(content))
     write_log(tmp_path / "more" / "w", [4.0, 3.0, 2.0])
     main([str(tmp_path / "more"), str(tmp_path / "out"), "--n", "0"])
     content = json.loads((tmp_path / "out" / "ablations.json").read_text())
     assert set(content["rows"]) == {"psp", "w"} and content["steps"] == 300
     assert content["rows"]["psp"]["at_equal_steps"]["val_loss"] == 1.0  # its last validation up to step 300
+    assert (
+        content["rows"]["psp"]["commit"] == "earlier"
+        and content["rows"]["w"]["commit"] == content["provenance"]["commit"]
+    )
