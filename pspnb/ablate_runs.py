@@ -71,7 +71,7 @@ def ablation_rows(
 def write_ablations(runs: str | Path, out: str | Path, *, n: int = 500, seed: int = 0) -> dict[str, Any]:
     """`ablation_rows` as `out`/ablations.json, with its provenance; the best encoders measured on `n` test images of Facets.
 
-    Rows that the file holds already stay, where no run has their name: machines and sessions can add to one table.
+    Rows that the file holds already stay, where no run has their name: several machines can add to one table.
     n = 0 leaves that out, which is right for runs of different lengths: their best encoders saw different numbers of images.
     """
     from pspnb.ablate import facets_instruments, facets_views
