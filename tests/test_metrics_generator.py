@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pspnb import evaluate
+from pspnb import evaluate, hub
 from pspnb.facets import identity_of, sample_factors
 from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder
 from pspnb.nn.stylegan2 import Generator
@@ -45,6 +45,14 @@ def test_swapping_every_style_changes_everything_and_none_nothing(networks, monk
     for kind in ("pose", "shape", "colour"):
         assert shares["none"][kind] == 0
     assert shares["all"]["pose"] == pytest.approx(1, abs=1e-4)
+
+
+def test_only_factors_that_the_instrument_reads_are_asked() -> None:
+    """A share of a difference that is noise of the instrument would be a number without a meaning."""
+    read = hub.card("facets64/factors")["metrics"]
+    for names in evaluate.FACTOR_GROUPS.values():
+        for name in names:
+            assert read.get(f"r2_{name}", read.get(f"accuracy_{name}")) > 0.7, name
 
 
 def test_the_nearest_training_image_of_a_training_image_is_itself(data: FacetsArrays) -> None:
