@@ -58,7 +58,7 @@ def test_the_published_form_does_the_work_that_ours_leaves_out():
         published.step()
         frozen_in_ours = [*published.model.decoder.convs.parameters(), *published.identity.net.parameters()]
         assert all(p.grad is not None for p in frozen_in_ours)
-        assert len(published.log) == 3 * 3 + 5 and all(isinstance(value, float) for value in published.log.values())
+        assert len(published.log) == 3 * 4 + 5 and all(isinstance(value, float) for value in published.log.values())
         assert bench.flops(published) > 0
     with closing(bench.build(tiny("tiny paper"), "ours")) as ours:
         ours.step()
