@@ -83,15 +83,13 @@ def write_ablations(runs: str | Path, out: str | Path, *, n: int = 500, seed: in
     kept = before["rows"]
     for row in kept.values():
         row.setdefault("commit", before["provenance"]["commit"])
-    if n:
-        judge, distance = facets_instruments()
-        images = facets_views(n)[0]
-        result = ablation_rows(runs, images=images, judge=judge, distance=distance, seed=seed, kept=kept)
-    else:
-        result = ablation_rows(runs, seed=seed, kept=kept)
+    judge, distance = facets_instruments() if n else (None, None)
+    images = facets_views(n)[0] if n else None
+    result = ablation_rows(runs, images=images, judge=judge, distance=distance, seed=seed, kept=kept)
+    now = commit()
     for row in result["rows"].values():
-        row.setdefault("commit", commit())
-    result["provenance"] = {"commit": commit(), "seed": seed, "n": n, "device": hardware()}
+        row.setdefault("commit", now)
+    result["provenance"] = {"commit": now, "seed": seed, "n": n, "device": hardware()}
     payload = (json.dumps(result, indent=1) + "\n").encode()
     write_atomically(path, lambda stream: stream.write(payload))
     return result

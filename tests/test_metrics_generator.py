@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pspnb import evaluate, hub
-from pspnb.facets import identity_of, sample_factors
+from pspnb.facets import CLASS_ID, identity_of, render, sample_factors
 from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, render_arrays, to_unit
@@ -53,6 +53,20 @@ def test_only_factors_that_the_instrument_reads_are_asked() -> None:
     for names in evaluate.FACTOR_GROUPS.values():
         for name in names:
             assert read.get(f"r2_{name}", read.get(f"accuracy_{name}")) > 0.7, name
+
+
+def test_head_width_moves_an_outline_by_a_pixel_or_two() -> None:
+    """Why the instrument doesn't see it (said in the StyleGAN2 chapter): frontal, bare heads, from narrowest to widest."""
+    frontal = dict(sample_factors("test", range(16)))
+    bare = ("yaw", "pitch", "roll", "hat", "glasses", "beard", "hair_style")
+    frontal |= {name: torch.zeros_like(frontal[name]) for name in bare}
+    edges = []
+    for width in RANGES["head_width"]:
+        head = frontal | {"head_width": torch.full_like(frontal["head_width"], width)}
+        columns = (render(head, 64).labels == CLASS_ID["skin"]).any(dim=1).int()
+        edges.append(torch.stack([columns.argmax(1), 63 - columns.flip(1).argmax(1)]).double())
+    moved = (edges[1] - edges[0]).abs().mean()
+    assert 0.5 < moved < 3
 
 
 def test_the_nearest_training_image_of_a_training_image_is_itself(data: FacetsArrays) -> None:

@@ -19,7 +19,7 @@ def test_a_cpu_is_asked_what_it_can(monkeypatch, capability, fast):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_gpu_that_emulates_is_not_fast(monkeypatch, fast):
-    """A T4 accepts bfloat16 and computes it in float32, more slowly than float32 itself."""
+    """GPUs before Ampere accept bfloat16 without having it; asked for `including_emulation=False`, torch says so."""
     asked = []
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda *, including_emulation: asked.append(including_emulation) or fast
