@@ -13,6 +13,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -133,18 +134,38 @@ def _build(folder: Path, split: str, size: int, n: int, device: str | torch.devi
         name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
         for name, (shape, dtype) in shapes.items()
     }
-    with tqdm(total=n, desc=f"rendering Facets {split} {size} px", unit="image", disable=not progress) as bar:
-        for start in range(0, n, _BLOCK):
-            stop = min(start + _BLOCK, n)
-            out = render(sample_factors(split, range(start, stop)), size, device=device)
-            arrays["images"][start:stop] = _to_bytes(out.image).cpu().numpy()
-            arrays["labels"][start:stop] = out.labels.cpu().numpy()
-            arrays["landmarks"][start:stop] = out.landmarks.cpu().numpy()
-            bar.update(stop - start)
+
+    def draw(start: int) -> int:
+        stop = min(start + _BLOCK, n)
+        out = render(sample_factors(split, range(start, stop)), size, device=device)
+        arrays["images"][start:stop] = _to_bytes(out.image).cpu().numpy()
+        arrays["labels"][start:stop] = out.labels.cpu().numpy()
+        arrays["landmarks"][start:stop] = out.landmarks.cpu().numpy()
+        return stop - start
+
+    # Blocks are independent, and torch lets go of Python's lock while it computes: two cores draw 1.45 x as fast as one.
+    workers = _cores() if torch.device(device).type == "cpu" else 1
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(total=n, desc=f"rendering Facets {split} {size} px", unit="image", disable=not progress) as bar,
+    ):
+        blocks = [pool.submit(draw, start) for start in range(0, n, _BLOCK)]
+        try:
+            for block in blocks:
+                bar.update(block.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     for array in arrays.values():
         array.flush()
     meta = {"renderer": RENDER_VERSION, "split": split, "size": size, "n": n, "crc": _checksums(arrays)}
     (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def _cores() -> int:
+    """Cores this process may use, at most 8 (each worker holds the intermediate images of one block)."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, 8)
 
 
 def _to_bytes(image: Tensor) -> Tensor:

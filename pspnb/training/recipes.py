@@ -171,6 +171,7 @@ def train_encoder(
     n_images: int | None = None,
     strict: bool = False,
     tensorboard: bool = False,
+    compile: bool = False,
     progress: bool = True,
 ) -> Outcome:
     """Train the encoder of a task in the folder `out`, on a frozen generator; see `pspnb.training.trainer.fit` for what it writes.
@@ -180,7 +181,8 @@ def train_encoder(
     the same names, `validation` one like `data`. `n_images` uses the first images only. `init` is what a new run starts from
     instead of fresh weights: a shipped name, a pSp file (whose generator is then the default), or the folder of another run.
     `decay_from`: share of the steps after which the rate falls to 0. `lambdas`: loss weights (fields of `LossWeights`) other
-    than those of the task and its variant. Raises PspnbError on user errors.
+    than those of the task and its variant. `compile`: torch.compile the step (needs a C++ compiler on a CPU). Raises PspnbError
+    on user errors.
     """
     from pspnb.training.runs import pick_device
 
@@ -194,6 +196,7 @@ def train_encoder(
         steps=steps or config.steps,
         lr=lr or config.lr,
         decay_from=config.decay_from if decay_from is None else decay_from,
+        compile=compile,
     )
     given = None if init is None else _given(init)
     own = None if given is None else given.decoder

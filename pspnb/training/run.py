@@ -70,8 +70,9 @@ class Run:
         self.optimizer = _optimizer(self.weights, config)
         self.average = [p.detach().clone() for p in self.weights] if config.average else None
         self.translate: Any = team.wrap(_Translation(model))
+        self.total_loss = total_loss
         if config.compile:
-            self.translate = torch.compile(self.translate)
+            self.translate, self.total_loss = torch.compile(self.translate), torch.compile(total_loss)
         self.window = Window(team)
         self._pairs: Generator[Pair, None, None] | None = None
         self._latest: Pair | None = None
@@ -119,9 +120,8 @@ class Run:
             noise = torch.Generator(self.team.device).manual_seed(seed.initial_seed())
         with self._autocast():
             output, codes = self.translate(pair.source, self._resize(pair), self.config.noise, noise)
-            return total_loss(
-                self.losses, LossInputs(output=output, target=pair.target, codes=codes, source=pair.source)
-            )
+            inputs = LossInputs(output=output, target=pair.target, codes=codes, source=pair.source)
+            return self.total_loss(self.losses, inputs)
 
     def _resize(self, pair: Pair) -> int | None:
         """The size of the target, to which the output is pooled; None where they are equal."""
