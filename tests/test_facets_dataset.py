@@ -194,7 +194,11 @@ def test_export_of_a_split_and_its_refusals(tmp_path):
     assert sorted(os.listdir(out / "images")) == before
     export(out, n=1, size=32, overwrite=True, progress=False)
     assert os.listdir(out / "images") == ["000000.png"]
-    for bad, message in (({"n": 0}, "at least 1"), ({"n": 1001, "split": "test"}, "at most"), ({"n": 1, "split": "x"}, "split of")):
+    for bad, message in (
+        ({"n": 0}, "at least 1"),
+        ({"n": 1001, "split": "test"}, "at most"),
+        ({"n": 1, "split": "x"}, "split of"),
+    ):
         with pytest.raises(ValueError, match=message):
             export(tmp_path / "other", size=32, progress=False, **bad)
     assert sorted(os.listdir(tmp_path)) == ["set"]

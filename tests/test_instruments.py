@@ -310,7 +310,8 @@ def test_make_weights_goes_through_all_stages_and_goes_on_after_a_stop(tmp_path)
 
 
 def test_estimates(tmp_path) -> None:
-    encoders = ["inversion_midway", "inversion", *(f"inversion_{v}" for v in ("w", "naive_wplus", "no_id", "no_lpips"))]
+    rows = ["inversion", *(f"inversion_{v}" for v in ("w", "naive_wplus", "no_id", "no_lpips"))]
+    encoders = ["inversion_midway", *(name for row in rows for name in (f"{row}_first", row))]
     assert [s.name for s in stages("cpu")] == [*INSTRUMENTS, "generator", *encoders]
     stage = Stage("a", 100, 1600, 4.0, print, print)
     assert seconds_left(stage, tmp_path) == 400

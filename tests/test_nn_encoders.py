@@ -172,4 +172,6 @@ def test_prelu_is_torchs_to_the_bit_and_its_gradients_too(dtype):
     y.backward(upstream)
     z.backward(upstream)
     assert torch.equal(a.grad, b.grad)
-    torch.testing.assert_close(mine.weight.grad, theirs.weight.grad, rtol=2e-2 if dtype is torch.bfloat16 else 1e-5, atol=1e-2)
+    torch.testing.assert_close(
+        mine.weight.grad, theirs.weight.grad, rtol=2e-2 if dtype is torch.bfloat16 else 1e-5, atol=1e-2
+    )

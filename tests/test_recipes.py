@@ -182,10 +182,24 @@ def test_a_run_starts_from_a_trained_encoder(quick, tmp_path, capsys) -> None:
         assert torch.allclose(theirs, mine, atol=1e-6), name
     outcome = recipes.train_encoder("inversion", variant="w", init=tmp_path / "a", out=tmp_path / "b", progress=False)
     assert outcome.finished and recipes.recipe_of(tmp_path / "b")["init"] == str(tmp_path / "a")
+    # Both know what their start had seen, and the curve of the second goes on where that of the first ends.
+    shipped_images = recipes.images_seen("facets64/inversion_w")
+    own = [recipes.best_state(tmp_path / r) for r in "ab"]
+    own = [state["step"] * state["identity"]["batch"] for state in own]
+    assert shipped_images > 10_000 and recipes.recipe_of(tmp_path / "a")["init_images"] == shipped_images
+    assert recipes.images_seen(tmp_path / "b") == shipped_images + sum(own)
+    history = tmp_path / "history.json"
+    history.write_text(json.dumps({"w": {"images": [8, shipped_images, 10**9], "val_loss": [3.0, 2.0, 1.0]}}))
+    for _ in range(2):  # again changes nothing
+        recipes.add_history(tmp_path / "a", "w", history)
+    curve = json.loads(history.read_text())["w"]
+    assert curve["images"][:2] == [8, shipped_images] and curve["val_loss"][:2] == [3.0, 2.0]
+    assert curve["images"][-1] == shipped_images + own[0] and len(curve["val_loss"]) == len(curve["images"])
     for file in hub.ZOO.glob("facets64_generator.*"):
         (tmp_path / file.name).symlink_to(file)
     card = recipes.ship_encoder(tmp_path / "a", variant="w", folder=tmp_path).with_suffix(".json")
     assert json.loads(card.read_text())["init"] == "facets64/inversion_w"
+    assert json.loads(card.read_text())["images"] == shipped_images + own[0]
     for wrong, message in (
         (["inversion", "--init", "facets64/inversion_w"], "choose the task and the --variant"),
         (["inversion", "--init", "facets64/identity"], "expected a pSp to start from"),

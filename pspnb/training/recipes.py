@@ -82,7 +82,7 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
 
 # At 64 px: batch as published, rate above the paper's text (1e-3). Measured on an earlier generator, training loss after 10,400
 # images in batches of 16: .455 at 1e-3, .427 at 3e-3, .422 at 1e-2; in batches of 8: .421 at 3e-3. The average of the weights
-# stands in for a decay of the rate, so that a run can be made longer at any time.
+# stands in for a decay of the rate, so that a run can be made longer at any time. With `SECOND_PART` the rate does fall.
 TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "facets64": TrainConfig(
@@ -92,6 +92,9 @@ TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
     }
 )
 BATCH: Mapping[str, int] = MappingProxyType({"facets64": 8, "ffhq1024": 8})
+# The second part of the shipped encoders of facets64: what `train_encoder` is told beside `init`, the first part. Larger
+# batches and a falling rate; another seed, so that images come in another order and mirrored anew.
+SECOND_PART: Mapping[str, Any] = MappingProxyType({"steps": 6000, "batch": 16, "decay_from": 0.0, "seed": 1})
 VALIDATION_IMAGES = 500
 
 
@@ -212,8 +215,10 @@ def train_encoder(
     )
     size = batch or BATCH[scale]
     terms = _terms(weights, model, distance, recognition, device)
-    recipe = {"task": chosen.name, "variant": variant, "scale": scale}
-    _note_recipe(Path(out), recipe | ({} if init is None else {"init": str(init)}))
+    recipe: dict[str, Any] = {"task": chosen.name, "variant": variant, "scale": scale}
+    if init is not None:
+        recipe |= {"init": str(init), "init_images": images_seen(init)}
+    _note_recipe(Path(out), recipe)
     return fit(
         model,
         Batches(arrays, chosen, batch=size, seed=seed),
@@ -361,18 +366,34 @@ def _given(init: str | Path) -> PSP:
     return model
 
 
-def recipe_of(run: str | Path) -> dict[str, str]:
-    """Task, variant, scale, and what it started from, of a run begun by `train_encoder`; empty for other folders."""
+def images_seen(trained: str | Path) -> int:
+    """On how many images a shipped encoder (by name) or a run (by folder) was trained in all; 0 where nothing says so."""
+    from pspnb.hub import card
+
+    if Path(trained).is_dir():
+        state = best_state(trained)
+        return int(recipe_of(trained).get("init_images", 0) + state["step"] * state["identity"]["batch"])
+    try:
+        about = card(str(trained))
+    except PspnbError:  # a file
+        return 0
+    return int(about.get("images", about["steps"] * about["batch"]))
+
+
+def recipe_of(run: str | Path) -> dict[str, Any]:
+    """Task, variant, scale, what it started from and how many images that had seen, of a run begun by `train_encoder`;
+    empty for other folders."""
     path = Path(run) / "recipe.json"
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _note_recipe(out: Path, recipe: dict[str, str]) -> None:
+def _note_recipe(out: Path, recipe: dict[str, Any]) -> None:
     """recipe.json of a new run; PspnbError when the folder holds a run of another recipe."""
-    before = recipe_of(out)
+    names = ("task", "variant", "scale", "init")
+    before, now = ({k: r[k] for k in names if k in r} for r in (recipe_of(out), recipe))
     begun = (out / "checkpoint.pt").exists()
-    if begun and before and before != recipe:
-        raise PspnbError(f"{out} is a run of {' '.join(before.values())}, not of {' '.join(recipe.values())}")
+    if begun and before and before != now:
+        raise PspnbError(f"{out} is a run of {' '.join(before.values())}, not of {' '.join(now.values())}")
     if not begun:
         write_whole(out / "recipe.json", (json.dumps(recipe) + "\n").encode())
 
@@ -436,18 +457,19 @@ def ship_encoder(
         "start_from_latent_avg": model.start_from_latent_avg,
     }
     about = state["identity"]
-    init = recipe_of(run).get("init")
+    init, before = recipe_of(run).get("init"), recipe_of(run).get("init_images", 0)
     description = {
         "title": f"{variant_named(variant).title}: {task} on Facets, 64 px",
         "task": task,
         "variant": variant,
         "architecture": {"class": "PSP", "kwargs": kwargs},
         "generator": {"name": "facets64/generator", "sha256": card("facets64/generator")["sha256"]},
-        "metrics": _validation_metrics(records),
+        "metrics": _validation_metrics(records, before),
         "data": "Facets, train split",
         "seed": about["seed"],
         "steps": state["step"],
         "batch": about["batch"],
+        "images": before + state["step"] * about["batch"],
         "hours": round(_hours(records, about["batch"]), 2),
         "hardware": hardware(),
         "config": about,
@@ -460,7 +482,8 @@ def ship_encoder(
 def add_history(run: str | Path, name: str, path: str | Path) -> Path:
     """Put the validation losses of a run into a file for the book: {name: {"images": [...], "val_loss": [...], ...}}.
 
-    Entries of other names in the file stay.
+    Entries of other names in the file stay. So do those of this name up to the images that the run's start had seen: a run
+    with `init` goes on where the curve of its start ended.
     """
     path = Path(path)
     validations = [r for r in read_journal(Path(run) / "log.jsonl") if "val_loss" in r]
@@ -468,20 +491,24 @@ def add_history(run: str | Path, name: str, path: str | Path) -> Path:
         raise PspnbError(f"{run}: expected a run with validations in its log.jsonl")
     names = ["images", *(key for key in validations[0] if key.startswith("val_"))]
     everything = json.loads(path.read_text()) if path.exists() else {}
-    everything[name] = {key: [round(r[key], 5) for r in validations] for key in names}
+    before, old = recipe_of(run).get("init_images", 0), everything.get(name, {"images": []})
+    kept = sum(images <= before for images in old["images"])
+    new = {key: [r["images"] + before if key == "images" else round(r[key], 5) for r in validations] for key in names}
+    everything[name] = {key: old.get(key, [])[:kept] + new[key] for key in names}
     write_whole(path, (json.dumps(everything) + "\n").encode())
     return path
 
 
-def _validation_metrics(records: list[dict[str, Any]]) -> dict[str, float]:
-    """Best validation losses, and by what share the last quarter of the run lowered the best total."""
+def _validation_metrics(records: list[dict[str, Any]], before: int) -> dict[str, float]:
+    """Best validation losses, and by what share the last quarter of all images, `before` the run and in it, lowered the total."""
     validations = [r for r in records if "val_loss" in r]
     if not validations:
         return {}
     best = min(validations, key=lambda r: r["val_loss"])
     out = {name: round(value, 5) for name, value in best.items() if name.startswith("val_")}
-    before = [r["val_loss"] for r in validations if r["step"] <= 0.75 * validations[-1]["step"]]
-    return out | ({"last_quarter_gain": round(1 - best["val_loss"] / min(before), 4)} if before else {})
+    quarter = 0.75 * (before + validations[-1]["images"])
+    earlier = [r["val_loss"] for r in validations if before + r["images"] <= quarter]
+    return out | ({"last_quarter_gain": round(1 - best["val_loss"] / min(earlier), 4)} if earlier else {})
 
 
 def _hours(records: list[dict[str, Any]], batch: int) -> float:

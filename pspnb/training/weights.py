@@ -16,7 +16,7 @@ from pspnb.errors import PspnbError
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.instruments import CONFIGS
 from pspnb.training.journal import read_journal
-from pspnb.training.recipes import BATCH, TRAINING, add_history, model_name, ship_encoder, train_encoder
+from pspnb.training.recipes import BATCH, SECOND_PART, TRAINING, add_history, model_name, ship_encoder, train_encoder
 from pspnb.training.runs import (
     generator_config,
     pick_device,
@@ -29,7 +29,7 @@ from pspnb.training.runs import (
 
 @dataclass(frozen=True)
 class Stage:
-    """One shipped file: how to train it into a folder, how to ship it, and what it takes.
+    """A run, mostly of one shipped file: how to train it into a folder, how to ship it, and what it takes.
 
     `images`: how many it trains on in all; `rate`: images per second on one CPU core, the estimate before it has started.
     """
@@ -57,12 +57,19 @@ def _train_encoder(variant: str, device: str | None, steps: int | None, folder: 
     return train_encoder("inversion", variant=variant, out=folder, resume=True, device=device, steps=steps)
 
 
-def _ship_encoder(variant: str, name: str, folder: Path) -> object:
-    if name.endswith("_midway"):  # the beginning of another run's curve
-        note = "an early step of facets64/inversion, with which the chapter on training begins"
-        return ship_encoder(folder, task="inversion", variant=variant, name=name, note=note)
-    add_history(folder, name.split("/")[1], "book/results/encoders/history.json")
-    return ship_encoder(folder, task="inversion", variant=variant, name=name)
+def _train_second_part(variant: str, device: str | None, first: str, folder: Path) -> object:
+    init = folder.with_name(first)
+    return train_encoder("inversion", variant=variant, init=init, out=folder, resume=True, device=device, **SECOND_PART)
+
+
+def _keep_curve(name: str, folder: Path) -> Path:
+    return add_history(folder, name.split("/")[1], "book/results/encoders/history.json")
+
+
+def _ship_encoder(variant: str, name: str, note: str, folder: Path) -> object:
+    if not note:
+        _keep_curve(name, folder)
+    return ship_encoder(folder, task="inversion", variant=variant, name=name, note=note)
 
 
 def stages(device: str | None = None) -> list[Stage]:
@@ -82,15 +89,36 @@ def stages(device: str | None = None) -> list[Stage]:
     g = generator_config(device=pick_device(device))
     train_it = lambda folder: train_generator(out=folder, resume=True, device=device)  # noqa: E731
     out.append(Stage("generator", g.steps, g.steps * g.batch, 60.0, train_it, ship_gan))
-    out.append(_encoder_stage("psp", "facets64/inversion_midway", device, steps=MIDWAY))
-    return out + [_encoder_stage(variant, model_name("inversion", variant), device) for variant in ENCODERS]
+    # The beginning of another run's curve, for the chapter on training.
+    note = "an early step of facets64/inversion, with which the chapter on training begins"
+    ship_it = partial(_ship_encoder, "psp", "facets64/inversion_midway", note)
+    out.append(_encoder_stage("inversion_midway", MIDWAY, partial(_train_encoder, "psp", device, MIDWAY), ship_it))
+    for variant in ENCODERS:
+        name = model_name("inversion", variant)
+        last = name.split("/")[1]
+        first, steps = f"{last}_first", TRAINING["facets64"].steps
+        train_first = partial(_train_encoder, variant, device, steps)
+        out.append(_encoder_stage(first, steps, train_first, partial(_keep_curve, name)))
+        out.append(
+            _encoder_stage(
+                last,
+                SECOND_PART["steps"],
+                partial(_train_second_part, variant, device, first),
+                partial(_ship_encoder, variant, name, ""),
+                batch=SECOND_PART["batch"],
+            )
+        )
+    return out
 
 
-def _encoder_stage(variant: str, name: str, device: str | None, *, steps: int | None = None) -> Stage:
-    """Its folder is called like the shipped file, without the scale."""
-    total = steps or TRAINING["facets64"].steps
-    train, ship = partial(_train_encoder, variant, device, steps), partial(_ship_encoder, variant, name)
-    return Stage(name.split("/")[1], total, total * BATCH["facets64"], 50.0, train, ship)
+def _encoder_stage(
+    name: str,
+    steps: int,
+    train: Callable[[Path], object],
+    ship: Callable[[Path], object],
+    batch: int = BATCH["facets64"],
+) -> Stage:
+    return Stage(name, steps, steps * batch, 50.0, train, ship)
 
 
 def seconds_left(stage: Stage, folder: Path) -> float:
