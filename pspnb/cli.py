@@ -151,6 +151,8 @@ class Facets:
     """Of the people and poses."""
     split: Literal["train", "validation", "test"] | None = None
     """Take the images of this split of the data set instead of those of --seed."""
+    set: Annotated[str | None, arg(metavar="NAME=VALUE,...")] = None
+    """Factors that are the same in all images, such as yaw=0,hat=none (names and values: `pspnb.facets.TABLE`)."""
     overwrite: bool = False
     """Replace the folder if it exists."""
 
@@ -158,7 +160,13 @@ class Facets:
         from pspnb.facets import export
 
         folder = export(
-            self.output, n=self.n, size=self.size, seed=self.seed, split=self.split, overwrite=self.overwrite
+            self.output,
+            n=self.n,
+            size=self.size,
+            seed=self.seed,
+            split=self.split,
+            changes=_changes(self.set),
+            overwrite=self.overwrite,
         )
         print(f"{self.n} images -> {folder}")
         return 0
@@ -400,6 +408,23 @@ def _lambdas(text: str | None) -> dict[str, float] | None:
         return {name.strip(): float(value) for name, value in (part.split("=") for part in text.split(","))}
     except ValueError:
         raise PspnbError(f"expected loss weights such as id=0.5,w_norm=0.0005, got {text!r}") from None
+
+
+def _changes(text: str | None) -> dict[str, float | int | str]:
+    """ "yaw=0,hat=sun hat" as a mapping: numbers where they are meant. PspnbError when it isn't of this form."""
+    from pspnb.facets import BY_NAME
+
+    changes: dict[str, float | int | str] = {}
+    for part in text.split(",") if text else ():
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if not value:
+            raise PspnbError(f"expected factors such as yaw=0,hat=none, got {part.strip()!r}")
+        kind = BY_NAME[name].kind if name in BY_NAME else "categorical"  # another name is refused with its own message
+        try:
+            changes[name] = {"continuous": float, "seed": int, "categorical": str}[kind](value)
+        except ValueError:
+            raise PspnbError(f"expected a number for the {kind} factor {name}, got {value!r}") from None
+    return changes
 
 
 def _advice(box: str) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm.auto import tqdm
 from pspnb.facets.classes import CLASSES, HELEN_FROM_CELEBA
 from pspnb.facets.factors import TABLE
 from pspnb.facets.render import RENDER_VERSION, render
-from pspnb.facets.sampling import SPLIT_SIZES, global_identity, sample_factors
+from pspnb.facets.sampling import SPLIT_SIZES, edit, global_identity, sample_factors
 
 _BLOCK = 64
 _LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -21,14 +22,16 @@ _LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 def export(
     output: str | Path, *, n: int, size: int, seed: int = 0, split: str | None = None,
-    overwrite: bool = False, progress: bool = True,
+    changes: Mapping[str, float | int | str] | None = None, overwrite: bool = False, progress: bool = True,
 ) -> Path:  # fmt: skip
     """Writes `images/000000.png`, `labels/000000.png` (8-bit class ids), `factors.csv` and `about.json` to a new folder.
 
-    The first `n` images of `split`, or of the world of `seed` when no split is named. The folder appears when it is
-    complete. Raises ValueError when it exists (unless `overwrite`), or when the split has fewer images.
+    The first `n` images of `split`, or of the world of `seed` when no split is named. `changes` sets factors of all of them,
+    as `edit` does: {"yaw": 0.0, "hat": "none"}. The folder appears when it is complete. Raises ValueError when it exists (unless
+    `overwrite`), when the split has fewer images, or for a change that no factor allows.
     """
-    output = Path(output)
+    output, changes = Path(output), dict(changes or {})
+    edit(sample_factors(seed, 1), **changes)
     if n < 1:
         raise ValueError(f"expected n of at least 1, got {n}")
     if split is not None and split not in SPLIT_SIZES:
@@ -40,7 +43,7 @@ def export(
     output.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
-        _write(aside, n, size, split if split is not None else seed, progress)
+        _write(aside, n, size, split if split is not None else seed, changes, progress)
         if output.is_dir():
             shutil.rmtree(output)
         elif output.exists():
@@ -52,7 +55,9 @@ def export(
     return output
 
 
-def _write(folder: Path, n: int, size: int, source: str | int, progress: bool) -> None:
+def _write(
+    folder: Path, n: int, size: int, source: str | int, changes: dict[str, float | int | str], progress: bool
+) -> None:
     from PIL import Image
 
     for name in ("images", "labels"):
@@ -66,7 +71,7 @@ def _write(folder: Path, n: int, size: int, source: str | int, progress: bool) -
         table.writerow(header)
         for start in range(0, n, _BLOCK):
             rows = range(start, min(start + _BLOCK, n))
-            factors = sample_factors(source, rows)
+            factors = edit(sample_factors(source, rows), **changes)
             people = global_identity(source, rows).tolist()
             out = render(factors, size)
             images = ((out.image + 1.0) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
@@ -80,7 +85,7 @@ def _write(folder: Path, n: int, size: int, source: str | int, progress: bool) -
                 table.writerow([name, people[k], *values, *marks])
             bar.update(len(rows))
     about = {
-        "renderer": RENDER_VERSION, "source": source, "n": n, "size": size, "classes": list(CLASSES),
+        "renderer": RENDER_VERSION, "source": source, "n": n, "size": size, "set": changes, "classes": list(CLASSES),
         "helen_from_celeba": list(HELEN_FROM_CELEBA),
         "factors": {f.name: {"group": f.group, "kind": f.kind, "low": f.low, "high": f.high, "unit": f.unit} for f in TABLE},
     }  # fmt: skip
