@@ -159,6 +159,7 @@ def test_what_is_measured_where():
     cpu = bench.settings("cpu", 1)
     assert {s.batch for s, _ in cpu} == {bench.BATCH["facets64"], 16}
     assert all(s.clock == "cpu" and s.scale == "facets64" for s, _ in cpu)
+    assert ["compiled" in forms for s, forms in sorted(cpu, key=lambda pair: pair[0].batch)] == [False, True]
     gpu = bench.settings("cuda", 1)
     assert {(s.scale, s.batch) for s, _ in gpu} >= {("facets64", 16), ("ffhq1024", 8), ("ffhq1024", 32)}
     assert all(s.clock == "device" and forms[0] == "published" and "compiled" in forms for s, forms in gpu)

@@ -13,7 +13,7 @@ from pspnb.errors import LoadError, PspnbError
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator
 from pspnb.tasks import TASKS
-from pspnb.training import recipes
+from pspnb.training import recipes, shipping
 from pspnb.training.trainer import TrainConfig
 from pspnb.training.weights import ENCODERS
 
@@ -93,17 +93,17 @@ def test_trained_shipped_and_loaded_again(quick, tmp_path, monkeypatch) -> None:
     assert "loss_lpips" in log[0] and "loss_id" not in log[0]
     history = tmp_path / "history.json"
     history.write_text('{"other": 1}')
-    recipes.add_history(tmp_path / "run", "inversion_no_id", history)
+    shipping.add_history(tmp_path / "run", "inversion_no_id", history)
     curves = json.loads(history.read_text())
     assert curves["other"] == 1 and curves["inversion_no_id"]["images"] == [8, 16]
     assert curves["inversion_no_id"]["val_loss"][-1] == pytest.approx(log[-1]["val_loss"], abs=1e-5)
     with pytest.raises(PspnbError, match="validations"):
-        recipes.add_history(tmp_path, "x", history)
+        shipping.add_history(tmp_path, "x", history)
     zoo = tmp_path / "zoo"
     zoo.mkdir()
     for file in hub.ZOO.glob("facets64_generator.*"):
         (zoo / file.name).symlink_to(file)
-    path = recipes.ship_encoder(tmp_path / "run", variant="no_id", folder=zoo)
+    path = shipping.ship_encoder(tmp_path / "run", variant="no_id", folder=zoo)
     monkeypatch.setattr(hub, "ZOO", zoo)
     again = hub.load_shipped("facets64/inversion_no_id")
     mine = recipes.run_model(tmp_path / "run", variant="no_id")
@@ -191,13 +191,13 @@ def test_a_run_starts_from_a_trained_encoder(quick, tmp_path, capsys) -> None:
     history = tmp_path / "history.json"
     history.write_text(json.dumps({"w": {"images": [8, shipped_images, 10**9], "val_loss": [3.0, 2.0, 1.0]}}))
     for _ in range(2):  # again changes nothing
-        recipes.add_history(tmp_path / "a", "w", history)
+        shipping.add_history(tmp_path / "a", "w", history)
     curve = json.loads(history.read_text())["w"]
     assert curve["images"][:2] == [8, shipped_images] and curve["val_loss"][:2] == [3.0, 2.0]
     assert curve["images"][-1] == shipped_images + own[0] and len(curve["val_loss"]) == len(curve["images"])
     for file in hub.ZOO.glob("facets64_generator.*"):
         (tmp_path / file.name).symlink_to(file)
-    card = recipes.ship_encoder(tmp_path / "a", variant="w", folder=tmp_path).with_suffix(".json")
+    card = shipping.ship_encoder(tmp_path / "a", variant="w", folder=tmp_path).with_suffix(".json")
     assert json.loads(card.read_text())["init"] == "facets64/inversion_w"
     assert json.loads(card.read_text())["images"] == shipped_images + own[0]
     for wrong, message in (

@@ -16,7 +16,7 @@ from pspnb.errors import PspnbError
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.instruments import CONFIGS
 from pspnb.training.journal import read_journal
-from pspnb.training.recipes import BATCH, SECOND_PART, TRAINING, add_history, model_name, ship_encoder, train_encoder
+from pspnb.training.recipes import BATCH, SECOND_PART, TRAINING, model_name, train_encoder
 from pspnb.training.runs import (
     generator_config,
     pick_device,
@@ -25,6 +25,7 @@ from pspnb.training.runs import (
     train_generator,
     train_instrument,
 )
+from pspnb.training.shipping import add_history, ship_encoder
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,103 @@
+"""From the run of an encoder to a file of the zoo, with its card, and to the curve in the book.
+
+`python -m pspnb.training.weights` calls both for everything that is shipped.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pspnb.errors import PspnbError
+from pspnb.tasks import task_named
+from pspnb.training.export import ZOO, hardware, ship, write_whole
+from pspnb.training.journal import read_journal
+from pspnb.training.recipes import best_state, encoder_architecture, model_name, recipe_of, run_model, variant_named
+
+
+def ship_encoder(
+    run: str | Path,
+    *,
+    task: str = "inversion",
+    variant: str = "psp",
+    name: str | None = None,
+    folder: str | Path = ZOO,
+    note: str = "",
+) -> Path:
+    """The best encoder of a run as a zoo file (default name: `model_name`).
+
+    The file holds no generator: the card names it, with the hash of its file.
+    """
+    from pspnb.hub import card
+
+    model = run_model(run, task=task, variant=variant)
+    state = best_state(run)
+    records = read_journal(Path(run) / "log.jsonl")
+    tensors: dict[str, Tensor] = {f"encoder.{key}": value for key, value in model.encoder.state_dict().items()}
+    tensors["latent_avg"] = model.latent_avg
+    kwargs = {
+        "encoder": encoder_architecture(task_named(task), variant_named(variant), generator=model.decoder),
+        "decoder": {"shipped": "facets64/generator"},
+        "start_from_latent_avg": model.start_from_latent_avg,
+    }
+    about = state["identity"]
+    init, before = recipe_of(run).get("init"), recipe_of(run).get("init_images", 0)
+    description = {
+        "title": f"{variant_named(variant).title}: {task} on Facets, 64 px",
+        "task": task,
+        "variant": variant,
+        "architecture": {"class": "PSP", "kwargs": kwargs},
+        "generator": {"name": "facets64/generator", "sha256": card("facets64/generator")["sha256"]},
+        "metrics": _validation_metrics(records, before),
+        "data": "Facets, train split",
+        "seed": about["seed"],
+        "steps": state["step"],
+        "batch": about["batch"],
+        "images": before + state["step"] * about["batch"],
+        "hours": round(_hours(records, about["batch"]), 2),
+        "hardware": hardware(),
+        "config": about,
+        **({"init": init} if init else {}),
+        **({"note": note} if note else {}),
+    }
+    return ship(name or model_name(task, variant), tensors, description, folder=folder)
+
+
+def add_history(run: str | Path, name: str, path: str | Path) -> Path:
+    """Put the validation losses of a run into a file for the book: {name: {"images": [...], "val_loss": [...], ...}}.
+
+    Entries of other names in the file stay. So do those of this name up to the images that the run's start had seen: a run
+    with `init` goes on where the curve of its start ended.
+    """
+    path = Path(path)
+    validations = [r for r in read_journal(Path(run) / "log.jsonl") if "val_loss" in r]
+    if not validations:
+        raise PspnbError(f"{run}: expected a run with validations in its log.jsonl")
+    names = ["images", *(key for key in validations[0] if key.startswith("val_"))]
+    everything = json.loads(path.read_text()) if path.exists() else {}
+    before, old = recipe_of(run).get("init_images", 0), everything.get(name, {"images": []})
+    kept = sum(images <= before for images in old["images"])
+    new = {key: [r["images"] + before if key == "images" else round(r[key], 5) for r in validations] for key in names}
+    everything[name] = {key: old.get(key, [])[:kept] + new[key] for key in names}
+    write_whole(path, (json.dumps(everything) + "\n").encode())
+    return path
+
+
+def _validation_metrics(records: list[dict[str, Any]], before: int) -> dict[str, float]:
+    """Best validation losses, and by what share the last quarter of all images, `before` the run and in it, lowered the total."""
+    validations = [r for r in records if "val_loss" in r]
+    if not validations:
+        return {}
+    best = min(validations, key=lambda r: r["val_loss"])
+    out = {name: round(value, 5) for name, value in best.items() if name.startswith("val_")}
+    quarter = 0.75 * (before + validations[-1]["images"])
+    earlier = [r["val_loss"] for r in validations if before + r["images"] <= quarter]
+    return out | ({"last_quarter_gain": round(1 - best["val_loss"] / min(earlier), 4)} if earlier else {})
+
+
+def _hours(records: list[dict[str, Any]], batch: int) -> float:
+    """Training time: the mean rate of the log times the images."""
+    rates = [r["images_per_s"] for r in records if r.get("images_per_s")]
+    steps = max((r["step"] for r in records), default=0)
+    return steps * batch * sum(1 / r for r in rates) / len(rates) / 3600 if rates else float("nan")
