@@ -64,6 +64,8 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
         "smallest_map": Variant(title="all styles from the smallest map", level=0),
         "from_zero": Variant(title="without the mean latent", start_from_latent_avg=False),
         "narrow_wplus": Variant(title="naive W+, bottleneck 64", kind="naive_wplus", options={"bottleneck": 64}),
+        # As published: the recipe of facets64 has half of that, so that a file stays below 4 MB.
+        "wide_heads": Variant(title="pSp, heads as wide as a style", options={"head_channels": None}),
         # As many weights as pSp has at 64 px: the comparison at equal size.
         "wide_wplus": Variant(title="naive W+, bottleneck 648", kind="naive_wplus", options={"bottleneck": 648}),
         "tight_wplus": Variant(title="naive W+, bottleneck 16", kind="naive_wplus", options={"bottleneck": 16}),
