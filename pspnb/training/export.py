@@ -48,13 +48,14 @@ def ship(
     payload = save(half(tensors))
     if len(payload) > MAX_BYTES:
         raise ValueError(f"expected at most {MAX_BYTES} bytes for {name}, got {len(payload)}")
+    made = {"commit": commit(), "hardware": hardware()}  # before the file below is one that differs from the commit
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     stem = name.replace("/", "_")
     path = folder / f"{stem}.safetensors"
     write_whole(path, payload)
     added = {"name": name, "licence": "MIT", "bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
-    whole = {"commit": commit(), "hardware": hardware(), **card, **added}
+    whole = {**made, **card, **added}
     write_whole(folder / f"{stem}.json", (json.dumps(whole, indent=1) + "\n").encode())
     return path
 
