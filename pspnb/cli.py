@@ -405,9 +405,15 @@ def _lambdas(text: str | None) -> dict[str, float] | None:
     if text is None:
         return None
     try:
-        return {name.strip(): float(value) for name, value in (part.split("=") for part in text.split(","))}
+        return {name: float(value) for name, value in _pairs(text)}
     except ValueError:
         raise PspnbError(f"expected loss weights such as id=0.5,w_norm=0.0005, got {text!r}") from None
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """ "a=1, b=2" in parts; a part without "=" has an empty value."""
+    parts = (part.partition("=") for part in text.split(","))
+    return [(name.strip(), value.strip()) for name, _, value in parts]
 
 
 def _changes(text: str | None) -> dict[str, float | int | str]:
@@ -415,10 +421,9 @@ def _changes(text: str | None) -> dict[str, float | int | str]:
     from pspnb.facets import BY_NAME
 
     changes: dict[str, float | int | str] = {}
-    for part in text.split(",") if text else ():
-        name, _, value = (piece.strip() for piece in part.partition("="))
+    for name, value in _pairs(text) if text else ():
         if not value:
-            raise PspnbError(f"expected factors such as yaw=0,hat=none, got {part.strip()!r}")
+            raise PspnbError(f"expected factors such as yaw=0,hat=none, got {name!r}")
         kind = BY_NAME[name].kind if name in BY_NAME else "categorical"  # another name is refused with its own message
         try:
             changes[name] = {"continuous": float, "seed": int, "categorical": str}[kind](value)

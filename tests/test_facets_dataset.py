@@ -202,6 +202,7 @@ def test_export_with_factors_set(tmp_path, capsys):
     for wrong, message in (
         ("hat=fedora", "one of none, beanie, cap, sun hat"),
         ("yawn=1", "a factor of TABLE, got 'yawn'"),
+        ("factors=1", "a factor of TABLE, got 'factors'"),
         ("yaw=left", "a number for the continuous factor yaw, got 'left'"),
         ("yaw=90", "in [-40, 40]"),
         ("yaw", "such as yaw=0,hat=none, got 'yaw'"),

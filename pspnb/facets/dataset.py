@@ -143,7 +143,7 @@ def _build(folder: Path, split: str, size: int, n: int, device: str | torch.devi
         arrays["landmarks"][start:stop] = out.landmarks.cpu().numpy()
         return stop - start
 
-    # Blocks are independent, and torch lets go of Python's lock while it computes: two cores draw 1.45 x as fast as one.
+    # Blocks are independent, and torch lets go of Python's lock while it computes.
     workers = _cores() if torch.device(device).type == "cpu" else 1
     with (
         ThreadPoolExecutor(workers) as pool,

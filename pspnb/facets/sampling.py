@@ -117,7 +117,7 @@ def validate(factors: Factors) -> int:
     return n
 
 
-def edit(factors: Factors, **changes: float | int | str | Tensor) -> Factors:
+def edit(factors: Factors, /, **changes: float | int | str | Tensor) -> Factors:
     """A copy with some factors set for the whole batch; a categorical factor also takes the choice's name."""
     out = dict(factors)
     n = len(factors["yaw"])

@@ -67,10 +67,9 @@ def _keep_curve(name: str, folder: Path) -> Path:
     return add_history(folder, name.split("/")[1], "book/results/encoders/history.json")
 
 
-def _ship_encoder(variant: str, name: str, note: str, folder: Path) -> object:
-    if not note:
-        _keep_curve(name, folder)
-    return ship_encoder(folder, task="inversion", variant=variant, name=name, note=note)
+def _ship_encoder(variant: str, name: str, folder: Path) -> object:
+    _keep_curve(name, folder)
+    return ship_encoder(folder, variant=variant, name=name)
 
 
 def stages(device: str | None = None) -> list[Stage]:
@@ -92,7 +91,7 @@ def stages(device: str | None = None) -> list[Stage]:
     out.append(Stage("generator", g.steps, g.steps * g.batch, 60.0, train_it, ship_gan))
     # The beginning of another run's curve, for the chapter on training.
     note = "an early step of facets64/inversion, with which the chapter on training begins"
-    ship_it = partial(_ship_encoder, "psp", "facets64/inversion_midway", note)
+    ship_it = partial(ship_encoder, name="facets64/inversion_midway", note=note)
     out.append(_encoder_stage("inversion_midway", MIDWAY, partial(_train_encoder, "psp", device, MIDWAY), ship_it))
     for variant in ENCODERS:
         name = model_name("inversion", variant)
@@ -105,7 +104,7 @@ def stages(device: str | None = None) -> list[Stage]:
                 last,
                 SECOND_PART["steps"],
                 partial(_train_second_part, variant, device, first),
-                partial(_ship_encoder, variant, name, ""),
+                partial(_ship_encoder, variant, name),
                 batch=SECOND_PART["batch"],
             )
         )
