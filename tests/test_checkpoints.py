@@ -75,6 +75,16 @@ def test_architecture_comes_from_the_tensors(save):
     _same(loaded, original)
 
 
+@pytest.mark.parametrize("options", [{}, {"maps": [2, 1, 0, 0, 1, 2, 0, 1]}, {"maps": [0] * 8}])
+def test_heads_that_widen_at_their_end(save, options):
+    original = tiny_psp(head_channels=6, last_channels=10, **options)
+    loaded = pspnb.load(save(psp_content(original)))
+    assert [tuple(v.shape) for v in loaded.encoder.parameters()] == [
+        tuple(v.shape) for v in original.encoder.parameters()
+    ]
+    _same(loaded, original)
+
+
 @pytest.mark.parametrize("units, depth", [((3, 4, 14, 3), 50), ((3, 13, 30, 3), 100), ((3, 8, 36, 3), 152)])
 def test_depth_where_stages_have_equal_width(save, units, depth):
     encoder = tiny_encoder(units=units, widths=(8, 8, 8, 8, 8))

@@ -122,6 +122,19 @@ def test_64_px_shapes():
     assert [len(head.convs) // 2 for head in encoder.styles] == [2] * 3 + [3] * 4 + [4] * 3
 
 
+def test_a_head_may_widen_in_its_last_convolution():
+    encoder = tiny(last_channels=20)
+    for head in encoder.styles:
+        convs = [m for m in head.convs if isinstance(m, torch.nn.Conv2d)]
+        assert [c.out_channels for c in convs] == [16] * (len(convs) - 1) + [20]
+        assert head.linear.weight.shape == (24, 20)
+    assert encoder(torch.zeros(1, 3, 64, 64)).shape == (1, 10, 24)
+    # A coarse head of a 32 px input has one convolution: its last.
+    small = tiny(input_size=32, last_channels=20)
+    assert [m.out_channels for m in small.styles[0].convs if isinstance(m, torch.nn.Conv2d)] == [20]
+    assert tiny(last_channels=None).state_dict().keys() == tiny(last_channels=16).state_dict().keys()
+
+
 def test_style_groups():
     for n in (8, 10, 12, 14, 16, 18):
         assert [list(g)[:1] + list(g)[-1:] for g in style_groups(n)] == [[0, 2], [3, 6], [7, n - 1]]

@@ -115,7 +115,9 @@ def _empty_encoder(tensors: Tensors, style_dim: int) -> nn.Module:
         return GradualStyleEncoder(
             n_styles,
             style_dim=tensors["styles.0.linear.weight"].shape[0],
-            head_channels=tensors["styles.0.convs.0.weight"].shape[0],
+            # From the longest head: a coarse one may have a single convolution, its last.
+            head_channels=tensors[f"styles.{halvings.index(max(halvings))}.convs.0.weight"].shape[0],
+            last_channels=tensors["styles.0.linear.weight"].shape[1],
             # The coarse heads halve the smallest map, a sixteenth of the image, down to one pixel.
             input_size=16 * 2 ** min(halvings),
             maps=[n - min(halvings) for n in halvings],

@@ -6,6 +6,7 @@ Chapter: "The pSp encoder".
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -27,15 +28,20 @@ def style_groups(n_styles: int) -> tuple[range, range, range]:
 
 
 class Map2Style(nn.Module):
-    """One style from one feature map: 3x3 convolutions of stride 2 until 1 x 1, then an equalised linear layer (pSp figure 2)."""
+    """One style from one feature map: 3x3 convolutions of stride 2 until 1 x 1, then an equalised linear layer (pSp figure 2).
 
-    def __init__(self, c_in: int, c_hidden: int, style_dim: int, spatial: int):
+    `c_hidden` is the width of the convolutions but the last, `c_last` of that (None: the same).
+    """
+
+    def __init__(self, c_in: int, c_hidden: int, style_dim: int, spatial: int, c_last: int | None = None):
         super().__init__()
+        n, c_last = int(math.log2(spatial)), c_last or c_hidden
+        widths = [c_in, *[c_hidden] * (n - 1), c_last]
         layers: list[nn.Module] = []
-        for i in range(int(math.log2(spatial))):
-            layers += [nn.Conv2d(c_in if i == 0 else c_hidden, c_hidden, 3, 2, 1), nn.LeakyReLU(0.01)]
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, 2, 1), nn.LeakyReLU(0.01)]
         self.convs = nn.Sequential(*layers)
-        self.linear = EqualLinear(c_hidden, style_dim)
+        self.linear = EqualLinear(c_last, style_dim)
 
     def forward(self, x: Float[Tensor, "b c s s"]) -> Float[Tensor, "b d"]:
         return self.linear(rearrange(self.convs(x), "b c 1 1 -> b c"))
@@ -66,7 +72,8 @@ class GradualStyleEncoder(_SizedBackbone):
     """pSp: a three-level feature pyramid on an IR-SE backbone, and one map2style network per style.
 
     Input (b, in_channels, s, s), s = `input_size`; output (b, n_styles, style_dim), an offset from the mean latent.
-    `head_channels` is the width inside map2style (published: style_dim). `maps` chooses the pyramid level of every
+    `head_channels` is the width inside map2style (published: style_dim), `last_channels` that of its last convolution
+    (None: head_channels). `maps` chooses the pyramid level of every
     style, 0 the smallest (None: the published grouping of `style_groups`), for the ablations of the paper's section 3.
     """
 
@@ -82,6 +89,7 @@ class GradualStyleEncoder(_SizedBackbone):
         units: Sequence[int] | None = None,
         widths: Sequence[int] = WIDTHS,
         head_channels: int | None = None,
+        last_channels: int | None = None,
         maps: Sequence[int] | None = None,
     ):
         super().__init__(
@@ -96,7 +104,7 @@ class GradualStyleEncoder(_SizedBackbone):
         width = widths[-1]  # of the pyramid
         sizes = (input_size // 16, input_size // 8, input_size // 4)
         self.styles = nn.ModuleList(
-            Map2Style(width, head_channels or style_dim, style_dim, sizes[level]) for level in self.maps
+            Map2Style(width, head_channels or style_dim, style_dim, sizes[level], last_channels) for level in self.maps
         )
         self.latlayer1 = nn.Conv2d(widths[-2], width, 1)
         self.latlayer2 = nn.Conv2d(widths[-3], width, 1)

@@ -64,8 +64,10 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
         "smallest_map": Variant(title="all styles from the smallest map", level=0),
         "from_zero": Variant(title="without the mean latent", start_from_latent_avg=False),
         "narrow_wplus": Variant(title="naive W+, bottleneck 64", kind="naive_wplus", options={"bottleneck": 64}),
-        # As published: the recipe of facets64 has half of that, so that a file stays below 4 MB.
+        # As wide as a style throughout, as published: more than a file of 4 MB holds.
         "wide_heads": Variant(title="pSp, heads as wide as a style", options={"head_channels": None}),
+        # Half as wide as a style, to the end.
+        "narrow_heads": Variant(title="pSp, heads half as wide", options={"head_channels": 64, "last_channels": 64}),
         # As many weights as pSp has at 64 px: the comparison at equal size.
         "wide_wplus": Variant(title="naive W+, bottleneck 648", kind="naive_wplus", options={"bottleneck": 648}),
         "tight_wplus": Variant(title="naive W+, bottleneck 16", kind="naive_wplus", options={"bottleneck": 16}),
@@ -75,7 +77,13 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
 # Encoder arguments of each scale; ffhq1024 takes the published ones, which are the defaults of the classes.
 _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
     "facets64": {
-        "psp": {"units": [1, 1, 2, 1], "widths": [32, 32, 64, 96, 96], "head_channels": 64, "input_size": 64},
+        "psp": {
+            "units": [1, 1, 2, 1],
+            "widths": [32, 32, 64, 96, 96],
+            "head_channels": 48,
+            "last_channels": 128,  # as a style: what a head knows of the image passes here
+            "input_size": 64,
+        },
         "w": {"units": [1, 1, 2, 1], "widths": [32, 32, 64, 96, 96], "input_size": 64},
         # The published bottleneck of 512 numbers; pooling 4 x 4 to 3 x 3 (published: 16 x 16 to 7 x 7) keeps more than that.
         "naive_wplus": {"units": [1, 1, 2, 1], "widths": [32, 32, 64, 96, 96], "input_size": 64, "pool": 3},
