@@ -73,8 +73,8 @@ class GradualStyleEncoder(_SizedBackbone):
 
     Input (b, in_channels, s, s), s = `input_size`; output (b, n_styles, style_dim), an offset from the mean latent.
     `head_channels` is the width inside map2style (published: style_dim), `last_channels` that of its last convolution
-    (None: head_channels). `maps` chooses the pyramid level of every
-    style, 0 the smallest (None: the published grouping of `style_groups`), for the ablations of the paper's section 3.
+    (None: head_channels). `maps` chooses the pyramid level of every style, 0 the smallest (None: the published grouping of
+    `style_groups`), for the ablations of the paper's section 3.
     """
 
     def __init__(
