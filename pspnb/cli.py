@@ -185,8 +185,7 @@ class Train:
     scale: str = "facets64"
     """Of a task: facets64, or ffhq1024 with --generator, --identity and --data. Of the generator: facets64, facets128."""
     variant: str = "psp"
-    """Of a task: psp; baselines w, naive_wplus; ablations no_id, no_lpips, largest_map, smallest_map, from_zero; widths narrow_heads,
-    wide_heads, tight_wplus, narrow_wplus, wide_wplus."""
+    """Of a task: psp, a baseline (w, naive_wplus), or an ablation (no_id, no_lpips, wide_heads, ...); a wrong name lists all."""
     data: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Of a task: target pictures; default: Facets."""
     sources: Annotated[Path | None, arg(metavar="FOLDER")] = None
