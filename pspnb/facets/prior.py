@@ -20,6 +20,7 @@ from pspnb.facets.sampling import validate
 PAIRED_EARRINGS: Final = 0.8
 """Share of the draws in which the right earring copies the left one, as in `sample_free`."""
 _EDGE: Final = 1e-6  # quantiles stay this far from 0 and 1, whose normals are infinite
+_INSIDE: Final = 0.999  # a drawn quantile keeps away from the edge of its choice, which float32 might cross
 _ROOT_HALF: Final = math.sqrt(0.5)
 
 
@@ -115,7 +116,8 @@ def z_of(factors: Factors, *, seed: int = 0) -> Float[Tensor, " b k"]:
             z[:, slot.start] = torch.special.ndtri(u)
     left, right = (factors[f"earring_{side}"].detach().cpu() for side in ("left", "right"))
     u = torch.rand(n, generator=random, dtype=torch.float64)
-    u = torch.where(left == right, PAIRED_EARRINGS * u, PAIRED_EARRINGS + (1 - PAIRED_EARRINGS) * u)
+    apart = 1 - (1 - PAIRED_EARRINGS) * u * _INSIDE
+    u = torch.where(left == right, PAIRED_EARRINGS * u * _INSIDE, apart)
     z[:, SLOTS["earring_pair"].start] = torch.special.ndtri(u.clamp(_EDGE, 1 - _EDGE))
     return z.float()
 
@@ -152,7 +154,7 @@ def _to_quantile(factor: Factor, value: Tensor, spare: Tensor) -> Tensor:
         return _bell_share(v)
     if factor.distribution == "often_zero":
         zero = factor.weights[0]
-        return torch.where(value == 0, zero * spare, zero + (1 - zero) * v)
+        return torch.where(value == 0, zero * spare * _INSIDE, zero + (1 - zero) * v)
     return v
 
 
