@@ -219,7 +219,7 @@ def test_all_instruments_train_in_processes_of_their_own(data: FacetsArrays, tmp
     arrays = save_arrays(tmp_path / "arrays.safetensors", data)
     names = ("identity_eval", "factors")
     made = instrument_runs.train_all_instruments(
-        tmp_path, device="cpu", arrays=arrays, names=names, steps=50, seconds_each=4, at_once=1
+        tmp_path, device="cpu", arrays=arrays, names=names, steps=50, seconds_each=4.0, at_once=1
     )
     assert set(made) == set(names)
     for name in names:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -178,7 +178,7 @@ def read_run(run: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             about = (file.metadata() or {})["about"]
             return {key: file.get_tensor(key) for key in file.keys()}, json.loads(about)  # noqa: SIM118
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise PspnbError(f"{path} is neither the folder of a run nor an exported instrument: {error}") from error
 
 

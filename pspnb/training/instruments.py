@@ -170,7 +170,7 @@ class InstrumentTrainer:
         self.optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=self.device.type == "cuda")
         self.step, self.seconds_before, self.started = 0, 0.0, None
         self.sums: dict[str, Tensor] = {}
-        self.made = {"hardware": hardware(str(self.device)), "torch": torch.__version__, "commit": commit()}
+        self.made = {"hardware": hardware(str(self.device)), "torch": str(torch.__version__), "commit": commit()}
 
     def _load(self, data: FacetsArrays) -> None:
         """Bytes and targets on the device; people numbered from 0."""
