@@ -264,8 +264,14 @@ def train(out: Path, device: str, sizes: Sizes, *, seconds: float, parts: Sequen
             Facets(split, 64, n=None if n is None or n >= 50_000 else n, device=device, progress=False)
         note["images"] = sizes.train
     if "instruments" in parts:
+        from pspnb.training.arrays import save_arrays
+        from pspnb.training.instrument_runs import training_arrays
         from pspnb.training.instruments import INSTRUMENTS
 
+        with report.part("lessons of the instruments") as note:
+            runs.mkdir(parents=True, exist_ok=True)
+            people = min(12_500, sizes.train // 4)
+            save_arrays(runs / "arrays.safetensors", training_arrays(n=sizes.train, people=people, device=device))
         with report.part("instruments") as note:
             jobs = [Job("instrument", name) for name in INSTRUMENTS]
             note |= _in_parallel(jobs, out, device, sizes, runs, deadline=deadline, at_once=len(jobs))
@@ -349,13 +355,25 @@ def run_job(spec: str, out: Path) -> None:
 
 
 def _train_instrument(name: str, folder: Path, device: str, sizes: Sizes) -> None:
-    from pspnb.training.runs import ship_instrument, train_instrument
+    from pspnb.training.instrument_runs import export_instrument, train_instrument
 
-    n = None if sizes.train >= 50_000 else sizes.train
     train_instrument(
-        name, out=folder, device=device, preset="gpu", seconds=sizes.instrument_seconds, n_images=n, progress=False, resume=True
-    )
-    ship_instrument(name, folder)
+        name, out=folder, device=device, preset="gpu", seconds=sizes.instrument_seconds, arrays=folder.parent / "arrays.safetensors",
+        progress=False, resume=True,
+    )  # fmt: skip
+    export_instrument(folder, folder.parent / "exports" / f"{name}.safetensors")
+    ship_quickly(name, folder)
+
+
+def ship_quickly(name: str, folder: Path) -> None:
+    """An instrument into this machine's zoo without its report, which takes longer than its training; the export is shipped later."""
+    from pspnb.training.export import ship
+    from pspnb.training.instrument_runs import TITLES, read_run
+    from pspnb.training.instruments import architecture
+
+    weights, about = read_run(folder)
+    card = {"title": TITLES[name], "architecture": architecture(name), "metrics": {}, "steps": about["step"]}
+    ship(f"facets64/{name}", weights, card)
 
 
 def _train_generator(folder: Path, out: Path, device: str, sizes: Sizes) -> None:

@@ -271,9 +271,9 @@ class ImitationTrainer:
         self.step, self.elapsed, self._clock = state["step"], state["elapsed"], time.monotonic()
         restore_random_states(state["random"])
 
-    def out_of_time(self) -> bool:
-        """Whether the budget of seconds is used up."""
-        return self.config.seconds is not None and self.progress() >= 1.0
+    def finished(self) -> bool:
+        """Whether the schedule has ended, by steps or by seconds."""
+        return self.progress() >= 1.0
 
     def is_finite(self) -> bool:
         """Whether every weight of the three networks is a number."""
