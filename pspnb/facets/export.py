@@ -92,7 +92,7 @@ def _write(
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
-def _cell(kind: str, names: tuple[str, ...], value: float | int) -> str | int:
+def _cell(kind: str, names: tuple[str, ...], value: float | int) -> str:
     if kind == "categorical":
         return names[int(value)]
-    return int(value) if kind == "seed" else f"{value:.6g}"
+    return f"{value:.6g}"

@@ -19,7 +19,7 @@ from pspnb.facets.paint.light import light_measures
 from pspnb.facets.sampling import validate
 from pspnb.facets.scene import Scene, draw
 
-RENDER_VERSION = 1
+RENDER_VERSION = 2
 """Part of the cache's name: a change that moves any pixel of any image must raise it."""
 
 # Samples worked on at once: small enough for a CPU's caches; a GPU wants far more.
@@ -74,8 +74,6 @@ def _render_chunk(f: Factors, size: int, device: torch.device, ss: int) -> tuple
     head, body = head_frame(f["yaw"], f["pitch"], f["roll"]), body_frame(f["yaw"], f["roll"])
     per_image = {**measures(f), **light_measures(f)}
     per_image = {k: v.to(device) for k, v in per_image.items()}
-    for name in ("identity_detail", "image_detail"):
-        per_image[name] = f[name].to(device)
     to = lambda frame: type(frame)(frame.matrix.to(device), frame.pivot, frame.shift.to(device))  # noqa: E731
     scene = Scene.build(per_image, to(head), to(body), size, ss, device)
     colour, label = draw(scene)

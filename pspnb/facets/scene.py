@@ -197,7 +197,7 @@ def _draw_earrings(scene: Scene) -> None:
         worn = (m[name] > 0) & (side * scene.head.matrix[:, 2, 0] > -0.25)
         if not bool(worn.any()):
             continue
-        lobe_x = side * (m["head_w"] + 0.004 + 0.6 * m["ear_out"])
+        lobe_x = side * (m["ear_base"] + 0.004 + 0.6 * m["ear_out"])
         px, py, pz = scene.head.to_camera(
             lobe_x[:, None], (-0.02 - m["ear_h"])[:, None], torch.full_like(lobe_x, -0.02)[:, None]
         )
@@ -236,7 +236,7 @@ def _draw_glasses(scene: Scene) -> None:
     lens = (outline <= 0) & ~rim
     old = [s.take(plane) for plane in scene.colour]
     dark = ramp(y - s.eye_y, -0.16, 0.10) * 0.35 + 0.45
-    slant = (x + 0.6 * y) * 7.0 - torch.floor((x + 0.6 * y) * 2.0) * 3.5 - 1.6
+    slant = ((x.abs() - s.eye_x) + 0.6 * (y - s.eye_y)) * 7.0
     streak = bump(slant * 1.6 * slant)
     for plane, was, frame in zip(scene.colour, old, s.rgb("frame"), strict=True):
         glass = was + (1.0 - was) * 0.07 + 0.05 * streak

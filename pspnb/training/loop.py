@@ -1,6 +1,7 @@
 """The loop around every trainer of this package's small networks: steps, log, samples, checkpoints, and an orderly end."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,8 +26,11 @@ class Steppable(Protocol):
     step: int
     device: torch.device
 
-    def train_step(self) -> dict[str, float]:
-        """One step; adds 1 to `step`; returns plain numbers for the log."""
+    def train_step(self) -> Mapping[str, float | Tensor]:
+        """One step; adds 1 to `step`; returns what the log shows of it, which may still lie on the device."""
+
+    def out_of_time(self) -> bool:
+        """Whether the run ends before its steps because its budget of seconds is used up."""
 
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs."""
@@ -65,11 +69,12 @@ def fit(
         trainer.load_state(load_checkpoint(path, device=trainer.device))
     journal, first, started = Journal(out / "log.jsonl", keep_until=trainer.step), trainer.step, time.monotonic()
     with StopRequest() as stop, tqdm(total=steps, initial=first, disable=not progress, unit="step") as bar:
-        while trainer.step < steps and not stop.requested:
-            record = check_finite(trainer.train_step(), trainer.step)
+        while trainer.step < steps and not stop.requested and not trainer.out_of_time():
+            shown = trainer.train_step()
             bar.update()
             step = trainer.step
             if step % log_every == 0:
+                record = check_finite(as_numbers(shown), step)
                 seconds = time.monotonic() - started
                 rate = round((step - first) * batch / seconds, 2)
                 journal.write({"step": step, "images": step * batch, "images_per_s": rate, **record})
@@ -80,7 +85,14 @@ def fit(
                 _save(trainer, path)
     if trainer.step % checkpoint_every or trainer.step == first:
         _save(trainer, path)
-    return trainer.step >= steps
+    return trainer.step >= steps or trainer.out_of_time()
+
+
+def as_numbers(record: Mapping[str, float | Tensor]) -> dict[str, float]:
+    """Plain numbers; those that lie on a device are read in one piece."""
+    tensors = {name: value for name, value in record.items() if isinstance(value, Tensor)}
+    read = torch.stack([value.detach().float() for value in tensors.values()]).tolist() if tensors else []
+    return {name: float(value) for name, value in {**record, **dict(zip(tensors, read, strict=True))}.items()}
 
 
 def check_finite(record: dict[str, float], step: int) -> dict[str, float]:

@@ -11,12 +11,15 @@ from typing import Any, Literal
 import torch
 
 from pspnb.errors import PspnbError
+from pspnb.facets.prior import N_NUMBERS, Z_DIM
+from pspnb.facets.render import RENDER_VERSION
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, several_views, split_arrays
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.export import ZOO, half, hardware, ship
 from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
+from pspnb.training.imitation import ImitationConfig, average_of
 from pspnb.training.instruments import CONFIGS, INSTRUMENTS, InstrumentTrainer, architecture
 from pspnb.training.journal import read_journal
 from pspnb.training.loop import fit
@@ -52,6 +55,34 @@ GENERATORS: dict[tuple[str, str], GanConfig] = {
         checkpoint_every=2000,
     ),
 }
+
+
+# The generator with an answer key. On a GPU larger batches and more lessons, within a budget of time.
+IMITATIONS: dict[tuple[str, str], ImitationConfig] = {
+    ("facets64", "cpu"): ImitationConfig(),
+    ("facets64", "gpu"): ImitationConfig(
+        steps=30_000, batch=128, lr=4e-3, n_images=200_000, ema_images=50_000, d_lr=2.5e-3
+    ),
+    ("facets128", "gpu"): ImitationConfig(
+        size=128,
+        channels=((4, 192), (8, 192), (16, 160), (32, 128), (64, 96), (128, 48)),
+        d_channels=(*_WIDE, (128, 32)),
+        steps=30_000,
+        batch=128,
+        lr=4e-3,
+        n_images=150_000,
+        ema_images=50_000,
+    ),
+}
+
+
+def imitation_config(scale: str = "facets64", preset: str | None = None, *, device: str = "cpu") -> ImitationConfig:
+    """The configuration of a scale and preset ("cpu", "gpu"; default: as the device) of the generator that imitates."""
+    key = (scale, preset or ("gpu" if device.startswith("cuda") else "cpu"))
+    if key not in IMITATIONS:
+        known = ", ".join(f"{s} --preset {p}" for s, p in IMITATIONS)
+        raise PspnbError(f"no recipe for {key[0]} --preset {key[1]}; there are {known}")
+    return IMITATIONS[key]
 
 
 def pick_device(device: str | None) -> str:
@@ -148,6 +179,8 @@ def ship_generator(
     """The average generator of a run as a zoo file, with `latent_avg` (mean of 100,000 mapped z) inside."""
     state = load_checkpoint(Path(run) / "checkpoint.pt")
     c = state["config"]
+    if "n_images" in c:
+        return _ship_imitation(Path(run), state, name=name, folder=folder, note=note)
     kwargs = {"size": c["size"], "style_dim": c["style_dim"], "n_mlp": c["n_mlp"], "noise": c["noise"]}
     kwargs["channels"] = {str(r): width for r, width in c["channels"]}
     generator = Generator(**{**kwargs, "channels": dict(c["channels"])})
@@ -160,6 +193,28 @@ def ship_generator(
         **_provenance(Path(run), state, note),
     }
     return ship(name, tensors, card, folder=folder)
+
+
+def _ship_imitation(run: Path, state: dict[str, Any], *, name: str, folder: str | Path, note: str) -> Path:
+    c = state["config"]
+    generator = average_of(state)
+    mapping = {name: c[name] for name in ("style_dim", "hidden", "n_mlp", "lr_mlp")}
+    kwargs = {
+        "size": c["size"],
+        "style_dim": c["style_dim"],
+        "noise": False,
+        "channels": {str(r): width for r, width in c["channels"]},
+        "z_dim": Z_DIM,
+        "mapping": {"class": "PriorMapping", "kwargs": {**mapping, "n_numbers": N_NUMBERS, "z_dim": Z_DIM}},
+    }
+    card = {
+        "title": f"StyleGAN2 generator that imitates Facets, {c['size']} px: every z has true factors",
+        "architecture": {"class": "Generator", "kwargs": kwargs},
+        "world": RENDER_VERSION,
+        "metrics": {},
+        **_provenance(run, state, note),
+    }
+    return ship(name, {**generator.state_dict(), "latent_avg": generator.latent_avg}, card, folder=folder)
 
 
 def ship_discriminator(run: str | Path, *, name: str = "facets64/discriminator", folder: str | Path = ZOO) -> Path:
@@ -248,7 +303,7 @@ def _provenance(run: Path, state: dict[str, Any], note: str) -> dict[str, Any]:
         "steps": state["step"],
         "batch": c["batch"],
         "hours": round(hours, 2),
-        "hardware": hardware(),
+        "hardware": state.get("hardware") or hardware(),
         "config": c,
     }
     if state.get("extended"):

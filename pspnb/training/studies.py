@@ -72,7 +72,7 @@ def _average(checkpoint: Path) -> Generator:
 @torch.no_grad()
 def draw(generator: Generator, n: int, *, noise: bool, seed: int) -> Float[Tensor, "n 3 s s"]:
     """`n` samples, the same z for the same seed; with noise drawn anew, or with all noise maps zero."""
-    z = torch.randn(n, generator.style_dim, generator=torch.Generator().manual_seed(seed))
+    z = torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(seed))
     chance = torch.Generator().manual_seed(seed + 1)
     off = [torch.zeros(shape) for shape in noise_shapes(generator.size)]
     parts = []

@@ -22,7 +22,7 @@ def hat_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     band = smax(smax(crown - 0.028, y - line - 0.17, 0.03), line - 0.01 - y, 0.03)
     px, py, pz = x, y - 0.16 - ry - 0.055, z + 0.07
     pom = torch.sqrt(px * px + py * py + pz * pz) - 0.105
-    pom = pom - 0.012 * sin_turns(x * 6.0 + z * 2.0) * sin_turns(y * 6.0)
+    pom = pom - 0.012 * sin_turns(x * 6.0 + 0.25) * sin_turns(y * 6.0 + z * 2.0)
     beanie = torch.minimum(smin(crown, band, 0.03), pom)
     # cap: a visor bent down at its sides
     vx, vz = x * 2.35, (z - 0.52) * 2.1
@@ -30,7 +30,7 @@ def hat_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     visor = smax((torch.sqrt(vx * vx + vz * vz) - 1.0) * 0.42, sheet, 0.02)
     # sun hat: a wide, slightly waving brim
     bx, bz = x * 1.08, (z + 0.02) * 1.06
-    brim_y = y - 0.36 - 0.13 * z + 0.16 * (x * x + z * z) - 0.02 * sin_turns(x * 0.9 + s.im5) * sin_turns(z * 0.8)
+    brim_y = y - 0.36 - 0.13 * z + 0.16 * (x * x + z * z) - 0.02 * sin_turns(x * 0.9 + 0.25) * sin_turns(z * 0.8)
     brim = smax((torch.sqrt(bx * bx + bz * bz) - 1.0) * 0.85, brim_y.abs() * 0.9 - 0.02, 0.03)
     return torch.where(
         s.hat == BEANIE, beanie, torch.where(s.hat == CAP, smin(crown, visor, 0.02), smin(crown, brim, 0.04))
@@ -65,16 +65,16 @@ def glasses_rim(x: Tensor, y: Tensor, s: Samples) -> tuple[Tensor, Tensor]:
 def earring(dx: Tensor, dy: Tensor, kind: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of image-plane offsets from a lobe: (distance, normal x, normal y) of a stud (1), a hoop (2) or a drop (3)."""
     r = torch.sqrt(dx * dx + dy * dy) + 1e-6
-    hy = dy + 0.070
+    hy = dy + 0.078
     hr = torch.sqrt(dx * dx + hy * hy) + 1e-6
-    side = (hr - 0.062) * (1.0 / 0.020)
-    ey = dy + 0.085
+    side = (hr - 0.070) * (1.0 / 0.024)
+    ey = dy + 0.092
     ex = dx * (1.0 + 4.0 * (ey + 0.02).clamp(min=0.0))
-    er = torch.sqrt(ex * ex * (1 / 0.034**2) + ey * ey * (1 / 0.058**2)) + 1e-6
-    stud = r - 0.036
-    hoop = (hr - 0.062).abs() - 0.017
-    drop = torch.minimum((er - 1.0) * 0.036, r - 0.018)
-    stud_n, drop_n = (dx * 27.0, dy * 27.0), (ex * 27.0, ey * 15.0)
+    er = torch.sqrt(ex * ex * (1 / 0.041**2) + ey * ey * (1 / 0.066**2)) + 1e-6
+    stud = r - 0.043
+    hoop = (hr - 0.070).abs() - 0.021
+    drop = torch.minimum((er - 1.0) * 0.041, r - 0.022)
+    stud_n, drop_n = (dx * 23.0, dy * 23.0), (ex * 23.0, ey * 14.0)
     is_stud, is_hoop = kind == 1, kind == 2
     dist = torch.where(is_stud, stud, torch.where(is_hoop, hoop, drop))
     nx = torch.where(is_stud, stud_n[0], torch.where(is_hoop, dx / hr * side, drop_n[0]))

@@ -11,7 +11,7 @@ def bound(m: dict[str, Tensor]) -> tuple[tuple, tuple]:
     """Centre and inverse radii, (b, 1) each, of an ellipsoid around each image's hair."""
     hangs = (m["curtain"] > 0).float()
     puff = 2.2 * m["curl"] + 0.02
-    top = torch.maximum(0.16 + m["head_h"] + m["hair_top"], 0.95 * (m["bun"] > 0).float()) + puff
+    top = torch.maximum(0.16 + m["head_h"] + m["hair_top"], (m["bun_y"] + 0.17) * (m["bun"] > 0).float()) + puff
     low = torch.minimum(0.16 - m["head_h"] - m["hair_top"], m["curtain_end"] * hangs) - puff
     rx = torch.maximum(m["head_w"] + m["hair_side"], (m["curtain"] + 0.6 * m["flare"]) * hangs) + puff
     rz = 0.585 + m["hair_back"] + puff
@@ -26,7 +26,7 @@ def opening(x: Tensor, y: Tensor, s: Samples) -> Tensor:
     # Partings lift the hairline into an arch at the part; fringes are straight; a comb's teeth make it less than perfect.
     v = (y + 0.08).mul_(s.inv_open_top).clamp_(min=0.0)
     v2 = v * v
-    teeth = sin_turns(x * 8.3 + s.id3).mul_(v).mul_(0.022)
+    teeth = sin_turns(x * 8.3 + s.hair_phase).mul_(v).mul_(0.022)
     v2 = (v2 * 0.5).add_(0.5).mul_(v2)
     return u.mul_(u).add_(v2).add_(1e-6).sqrt_().sub_(1.0).sub_(teeth).mul_(s.open_half)
 
@@ -49,12 +49,12 @@ def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     # bottom edge, lower towards the nape
     edge = s.hair_bottom + s.hair_slope * (z + 0.02)
     if bool((s.measures["curtain"] > 0).any()):
-        edge = torch.where(s.curtain > 0, s.curtain_end + 0.03 * sin_turns(x * 2.3 + s.id5), edge)
+        edge = torch.where(s.curtain > 0, s.curtain_end + 0.03 * sin_turns(x * 2.3 + s.hair_phase), edge)
     d = smax(d, edge - y, 0.05)
     carve = smax(opening(x, y, s), s.carve_z - z, 0.06)
     d = smax(d, -carve, 0.06)
     if bool((s.measures["bun"] > 0).any()):
-        bun = ellipsoid(x, y - 0.72, z + 0.22, (5.6, 6.6, 5.6), 0.165) + (s.bun <= 0).float() * 9.0
+        bun = ellipsoid(x, y - s.bun_y, z + 0.22, (5.6, 6.6, 5.6), 0.165) + (s.bun <= 0).float() * 9.0
         d = torch.minimum(d, bun)
     if bool((s.measures["curl"] > 0).any()):
         d = d - s.curl * _curls(x, y, z, s)
@@ -64,13 +64,17 @@ def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     return torch.where(s.hatted > 0, under, d)
 
 
+def curl_warp(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """x and y bent, so that curls don't line up in rows; odd and even in x, so that the mirror image is a curl too."""
+    return x * (1.0 + 0.12 * sin_turns(y * 1.9)), y + 0.07 * sin_turns(x * 1.7 + 0.25) + 0.05 * sin_turns(z * 1.3)
+
+
 def _curls(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     """Bumps of two sizes."""
-    f = s.curl_freq
-    # a warp keeps the bumps from lining up in rows
-    x, y = x + 0.07 * sin_turns(y * 1.9 + s.id3), y + 0.07 * sin_turns(x * 1.7 + z * 1.3 + s.id4)
-    wave = sin_turns(x * f + s.id0 + 0.3 * y) * sin_turns(y * f + s.id1) * sin_turns(z * f + s.id2 + 0.4 * x)
-    fine = sin_turns(x * f * 2.3 + y + s.id2) * sin_turns(y * f * 2.1 + s.id0 - z) * sin_turns(z * f * 2.2 + s.id1)
+    f, phase = s.curl_freq, s.hair_phase
+    x, y = curl_warp(x, y, z)
+    wave = sin_turns(x * f + phase) * sin_turns(y * f + 0.1) * sin_turns(z * f + 0.3)
+    fine = sin_turns(x * f * 2.3 + phase) * sin_turns(y * f * 2.1 - z) * sin_turns(z * f * 2.2 + y)
     return (wave + 0.5 * fine) * 1.4
 
 
