@@ -209,10 +209,10 @@ def ship_discriminator(run: str | Path, *, name: str = "facets64/discriminator",
 
 def ship_gan(run: str | Path) -> tuple[Path, Path]:
     """Generator and discriminator of a run, the generator with its measured quality on the card."""
-    from pspnb.evaluate import main
+    from pspnb.evaluate import evaluate_shipped
 
     paths = ship_generator(run), ship_discriminator(run)
-    main()
+    evaluate_shipped()
     return paths
 
 

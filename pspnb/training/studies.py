@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.evaluate import BATCH, label_shares
 from pspnb.facets import CLASSES
+from pspnb.measure.populations import BATCH, label_shares
 from pspnb.metrics import frechet_distance
 from pspnb.nn.instruments import ParsingNet
 from pspnb.nn.stylegan2 import Generator, noise_shapes
