@@ -402,6 +402,7 @@ def _draw_lessons(runs: Path, device: str, sizes: Sizes) -> None:
 
 
 def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, device: str, sizes: Sizes) -> None:
+    from pspnb.training.journal import read_journal
     from pspnb.training.recipes import train_encoder
     from pspnb.training.shipping import add_history, ship_encoder
 
@@ -416,7 +417,8 @@ def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, dev
     train_encoder(out=folder, resume=True, **common, **options)
     if job["ship_as"]:
         ship_encoder(folder, variant=job["variant"], name=job["ship_as"])
-        add_history(folder, job["name"], folder / "history.json")
+        if any("val_loss" in r for r in read_journal(folder / "log.jsonl")):
+            add_history(folder, job["name"], folder / "history.json")
 
 
 def _steps_per_second(folder: Path, options: dict[str, Any], sizes: Sizes) -> float:
@@ -494,7 +496,7 @@ def _measure_gate(folder: Path, out: Path, device: str, sizes: Sizes) -> None:
     judged = judge(rows)
     missed = [v.row for v in judged if not v.passed]
     verdict = {
-        "rows": {v.row: [round(v.value, 4), v.limit, v.passed] for v in judged},
+        "rows": [f"{v.row} {v.value:.4f} ({v.limit}){'' if v.passed else ' MISSED'}" for v in judged],
         "missed": missed,
         "train encoders": not set(missed) & ESSENTIAL,
     }
