@@ -83,8 +83,13 @@ def soft_iou(logits: Float[Tensor, " b k h w"], labels: Int[Tensor, " b h w"]) -
 
 def mending_error(predicted: list[Tensor], clean: Float[Tensor, " b 3 s s"]) -> Float[Tensor, ""]:
     """Mean absolute error of the colours that each map predicts for its own cells, averaged over the maps."""
-    errors = [(p.float() - F.adaptive_avg_pool2d(clean, p.shape[-2:])).abs().mean() for p in predicted]
+    errors = [(p.float() - _cells(clean, p)).abs().mean() for p in predicted]
     return torch.stack(errors).mean()
+
+
+def _cells(x: Tensor, like: Tensor) -> Tensor:
+    """Means of `x` over the cells of a smaller map."""
+    return F.avg_pool2d(x, x.shape[-1] // like.shape[-1])
 
 
 def parts_error(predicted: list[Tensor], labels: UInt8[Tensor, " b s s"]) -> Float[Tensor, ""]:
@@ -92,7 +97,7 @@ def parts_error(predicted: list[Tensor], labels: UInt8[Tensor, " b s s"]) -> Flo
     shares = (
         labels[:, None] == torch.arange(N_CLASSES, device=labels.device, dtype=torch.uint8)[:, None, None]
     ).float()
-    errors = [F.cross_entropy(p.float(), F.adaptive_avg_pool2d(shares, p.shape[-2:])) for p in predicted]
+    errors = [F.cross_entropy(p.float(), _cells(shares, p)) for p in predicted]
     return torch.stack(errors).mean()
 
 
@@ -152,7 +157,7 @@ class ThreeTasks(nn.Module):
 
     def vector(self, last: Float[Tensor, " b c h w"]) -> Float[Tensor, " b d"]:
         """One vector an image, from the last map at 4 by 4."""
-        return self.to_vector(F.adaptive_avg_pool2d(last, 4).contiguous().flatten(1))
+        return self.to_vector(F.avg_pool2d(last, last.shape[-1] // 4).contiguous().flatten(1))
 
 
 def build_head(name: str, network: Any, *, labels: Tensor, people: int) -> tuple[nn.Module, Loss]:

@@ -40,9 +40,8 @@ def identity_report(net: nn.Module, data: FacetsArrays) -> dict[str, float]:
         report |= {f"{k}_across_{name}": v for k, v in verification(similarity[chosen], same[chosen]).items()}
     report["mean_similarity_same"] = float(similarity[upper & same].mean())
     report["mean_similarity_other"] = float(similarity[upper & ~same].mean())
-    masked = in_batches(net, without_hair(data))
-    masked = verification((masked @ masked.T)[upper], same[upper])
-    return report | {f"{k}_hair_masked": v for k, v in masked.items()}
+    bald = in_batches(net, without_hair(data))
+    return report | {f"{k}_hair_masked": v for k, v in verification((bald @ bald.T)[upper], same[upper]).items()}
 
 
 def without_hair(data: FacetsArrays) -> FacetsArrays:
