@@ -7,8 +7,16 @@ from pspnb.facets.geometry.fields import ellipsoid, sin_turns, smax, smin
 from pspnb.facets.geometry.hair import hat_line
 from pspnb.facets.geometry.pixels import Samples
 
-HAT_BOUND = ((0.0, 0.42, 0.05), (1 / 1.08, 1 / 0.72, 1 / 1.12))
 BEANIE, CAP, SUN_HAT = 1, 2, 3
+
+
+def hat_bound(m: dict[str, Tensor]) -> tuple[tuple, tuple]:
+    """Centre and inverse radii, (b, 1) each, of an ellipsoid around each image's hat."""
+    kind = m["hat"].long()
+    fixed = lambda *values: torch.tensor(values, device=kind.device)[kind][:, None]  # noqa: E731
+    rx = torch.where(kind == SUN_HAT, 1.08, m["head_w"] + 0.17)[:, None]
+    ry, rz = fixed(0.7, 0.7, 0.55, 0.62), fixed(0.8, 0.80, 1.0, 1.12)
+    return (0.0, 0.42, fixed(-0.05, -0.05, 0.12, 0.05)), (1.0 / rx, 1.0 / ry, 1.0 / rz)
 
 
 def hat_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:

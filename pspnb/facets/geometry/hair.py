@@ -34,10 +34,10 @@ def opening(x: Tensor, y: Tensor, s: Samples) -> Tensor:
 def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     """Signed distance, approximately, to the hair (negative inside)."""
     d = ellipsoid(x, y - 0.16, z + 0.065, (s.inv_hair_x, s.inv_hair_y, s.inv_hair_z), 0.53)
-    if bool((s.measures["parted"] > 0).any()):
+    if s.has("parted"):
         away = (x - s.part - 0.10 * (z - 0.1) * s.part).abs_()
         d = d + 0.045 * s.parted * ramp(away, 0.10, 0.0) * ramp(y, 0.30, 0.55)
-    if bool((s.measures["curtain"] > 0).any()):
+    if s.has("curtain"):
         # hanging hair: an elliptic column that widens downwards and is cut off at curtain_end
         drop = (0.15 - y).clamp(min=0.0)
         tuck = ramp(y, s.curtain_end + 0.22, s.curtain_end) * 0.07
@@ -48,17 +48,17 @@ def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
         d = torch.where(s.curtain > 0, smin(d, column, 0.16), d)
     # bottom edge, lower towards the nape
     edge = s.hair_bottom + s.hair_slope * (z + 0.02)
-    if bool((s.measures["curtain"] > 0).any()):
+    if s.has("curtain"):
         edge = torch.where(s.curtain > 0, s.curtain_end + 0.03 * sin_turns(x * 2.3 + s.hair_phase), edge)
     d = smax(d, edge - y, 0.05)
     carve = smax(opening(x, y, s), s.carve_z - z, 0.06)
     d = smax(d, -carve, 0.06)
-    if bool((s.measures["bun"] > 0).any()):
+    if s.has("bun"):
         bun = ellipsoid(x, y - s.bun_y, z + 0.22, (5.6, 6.6, 5.6), 0.165) + (s.bun <= 0).float() * 9.0
         d = torch.minimum(d, bun)
-    if bool((s.measures["curl"] > 0).any()):
+    if s.has("curl"):
         d = d - s.curl * _curls(x, y, z, s)
-    if not bool((s.measures["hatted"] > 0).any()):
+    if not s.has("hatted"):
         return d
     under = smax(d, y - hat_line(x, z, s) + 0.02, 0.02)
     return torch.where(s.hatted > 0, under, d)
