@@ -37,6 +37,7 @@ from pspnb.training.reports import (
     perceptual_report,
 )
 
+MODULE = "pspnb.training.instrument_runs"
 Preset = Literal["cpu", "gpu"]
 
 TITLES = {
@@ -144,7 +145,7 @@ def _start(
     name: str, out: Path, *, device: str, seconds: float | None, arrays: Path, steps: int | None
 ) -> subprocess.Popen[bytes]:
     """A process that trains one instrument and writes its export."""
-    command = [sys.executable, "-m", __name__, "--name", name, "--out", str(out), "--device", device]
+    command = [sys.executable, "-m", MODULE, "--name", name, "--out", str(out), "--device", device]
     command += ["--arrays", str(arrays)]
     command += [] if seconds is None else ["--seconds", str(seconds)]
     command += [] if steps is None else ["--steps", str(steps)]
@@ -228,7 +229,7 @@ def report(name: str, network: Any, *, data: FacetsArrays | None = None) -> dict
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: all instruments, or with --name one of them in this process."""
-    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name if __spec__ else __name__}", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--device", default="cuda", help="cpu or cuda")
     parser.add_argument("--seconds", type=float, default=None, help="of each instrument (default: its preset's)")
