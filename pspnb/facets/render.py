@@ -24,7 +24,7 @@ RENDER_VERSION = 2
 """Part of the cache's name: a change that moves any pixel of any image must raise it."""
 
 # Samples worked on at once: small enough for a CPU's caches; a GPU wants far more.
-_CHUNK_SAMPLES = {"cpu": 1 << 17, "cuda": 1 << 22}
+_CHUNK_SAMPLES = {"cpu": 1 << 18, "cuda": 1 << 22}
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ def _average(samples: Float[Tensor, "k n"]) -> Float[Tensor, "n"]:
 
 
 def _vote(samples: UInt8[Tensor, "k n"]) -> UInt8[Tensor, "n"]:
-    """The most frequent class among a pixel's samples; among equals the one met first, row by row."""
+    """The most frequent class among a pixel's samples; among equals the one with the highest id."""
     best, votes = samples[0], torch.zeros_like(samples[0])
     for i, a in enumerate(samples):
         count = torch.zeros_like(votes)
         for b in samples[i:]:
             count += a == b
-        better = count > votes
+        better = (count > votes) | ((count == votes) & (a > best))
         best, votes = torch.where(better, a, best), torch.where(better, count, votes)
     return best
 

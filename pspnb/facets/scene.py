@@ -24,13 +24,16 @@ _FACING = 0.4  # the smallest normal component towards the viewer at which a sur
 
 @dataclass(frozen=True)
 class Surface:
-    """How a surface is found: its field, the frame it lives in, a bounding ellipsoid, and how its rays march (see `march`).
-    `bulge`: of a nearly convex body, how far behind the middle of a ray's chord it may still be seen."""
+    """How a surface is found: its field, the frame it lives in, a bounding ellipsoid (from the measures `bound_needs`), and
+    how its rays march (see `march`). `bulge`: of a nearly convex body, how far behind the middle of a ray's chord it may
+    still be seen. `worn`: the measure that is above 0 in the images that have it; kinds of hair are surfaces of one number.
+    """
 
     number: int
     frame: str
     field: Callable[..., Tensor]
-    bound: Callable[[Measures], tuple[tuple, tuple]]
+    bound: Callable[[dict[str, Tensor]], tuple[tuple, tuple]]
+    bound_needs: tuple[str, ...]
     steps: int
     tolerance: float
     slowest: float = 0.55
@@ -173,54 +176,72 @@ class Scene:
         o = tuple(s.take(c) for c in self.rays[name])
         return o, (getattr(s, f"{name}_d0"), getattr(s, f"{name}_d1"), getattr(s, f"{name}_d2"))  # type: ignore[return-value]
 
-    def _range(self, surface: Surface) -> tuple[Tensor, Tensor]:
-        """Depths between which a surface is looked for, (n,) each: start, then end. An unlikely start says: not here."""
-        if self.known is not None:
-            start, end = self.known.near[surface.number]
-            start = torch.where(self.known.first == surface.number, torch.minimum(self.known.depth + 0.02, start), start)
-            return torch.where(self.known.smooth, _NOWHERE, start), end
-        m = self.measures
-        b = len(m["eye_x"])
-        o = tuple(c.view(b, -1) for c in self.rays[surface.frame])
-        d = tuple(m[f"{surface.frame}_d{i}"][:, None] for i in range(3))
-        inside, near, far = sphere_start(o, d, *surface.bound(m))
+    def _candidates(self, surface: Surface) -> tuple[Samples, Tensor, Tensor]:
+        """The samples that may see a surface, and the depths between which it is looked for."""
+        if self.known is None:
+            return self._within_bound(surface)
+        first, end = self.known.near[surface.number]
+        start = torch.where(self.known.first == surface.number, torch.minimum(self.known.depth + 0.02, first), first)
+        s = self.samples(~self.known.smooth & (start > self.depth) & (start > -5.0))
+        if surface.worn is not None:
+            s, _ = s.where(getattr(s, surface.worn) > 0)
+        return s, s.take(start), s.take(end)
+
+    def _within_bound(self, surface: Surface) -> tuple[Samples, Tensor, Tensor]:
+        m, b = self.measures, len(self.measures["eye_x"])
+        worn = torch.arange(b, device=self.x.device) if surface.worn is None else (m[surface.worn] > 0).nonzero().squeeze(1)
+        o = tuple(c.view(b, -1).index_select(0, worn) for c in self.rays[surface.frame])
+        d = tuple(m[f"{surface.frame}_d{i}"].index_select(0, worn)[:, None] for i in range(3))
+        shape = {k: m[k].index_select(0, worn) for k in surface.bound_needs}
+        inside, near, far = sphere_start(o, d, *surface.bound(shape))
         if surface.bulge is not None:
             far = torch.maximum(far, (near + far) * 0.5 - surface.bulge)
-        if surface.worn is not None:
-            inside = inside & (m[surface.worn] > 0)[:, None]
-        return torch.where(inside, near, _NOWHERE).view(-1), far.reshape(-1)
+        rows = (inside & (near > self.depth.view(b, -1).index_select(0, worn))).view(-1).nonzero().squeeze(1)
+        per_image = self.size * self.size
+        image = worn.index_select(0, rows // per_image)
+        s = Samples(m, image * per_image + rows % per_image, image)
+        return s, near.view(-1).index_select(0, rows), far.view(-1).index_select(0, rows)
 
     def trace(self, surface: Surface) -> None:
         """Marches a surface and keeps the hits that lie before what is there already."""
-        start, end = self._range(surface)
-        s = self.samples((start > self.depth) & (start > -5.0))
+        if surface.worn is not None and surface.worn not in self.measures.has:
+            return
+        s, start, end = self._candidates(surface)
         if not len(s.idx):
             return
         o, d = self.along(surface.frame, s)
-        floor = torch.maximum(s.take(end), s.take(self.depth))
-        idx, t = march(
-            surface.field, s, o, d, s.take(start), floor, surface.steps, surface.tolerance, surface.slowest
-        )  # fmt: skip
+        floor = torch.maximum(end, s.take(self.depth))
+        idx, t = march(surface.field, s, o, d, start, floor, surface.steps, surface.tolerance, surface.slowest)
         self.depth.index_copy_(0, idx, t)
         self.surface.index_fill_(0, idx, surface.number)
 
-    def hits(self, surface: Surface) -> Hits | None:
-        """Where a surface is seen, after all have been traced."""
-        s = self.samples(self.surface == surface.number)
+    def hits(self, surfaces: tuple[Surface, ...]) -> Hits | None:
+        """Where one of the surfaces of one number is seen, after all have been traced."""
+        s = self.samples(self.surface == surfaces[0].number)
         if not len(s.idx):
             return None
-        o, d = self.along(surface.frame, s)
+        o, d = self.along(surfaces[0].frame, s)
         t = s.take(self.depth)
         return Hits(s, (o[0] + d[0] * t, o[1] + d[1] * t, o[2] + d[2] * t))
 
-    def normals(self, surface: Surface, hits: Hits) -> RGB:
-        """Unit normals in the camera's frame."""
+    def normals(self, surfaces: tuple[Surface, ...], hits: Hits) -> RGB:
+        """Unit normals in the camera's frame. Of a second look, only where the first one saw another surface."""
         s, p = hits
         if self.known is not None:
-            s, rows = s.where(s.take(self.known.first) != surface.number)
+            s, rows = s.where(s.take(self.known.first) != surfaces[0].number)
             p = tuple(c.index_select(0, rows) for c in p)  # type: ignore[assignment]
+        for surface in surfaces:
+            if surface.worn is None:
+                self._write_normals(surface, s, p)
+            elif surface.worn in self.measures.has:
+                sub, rows = s.where(getattr(s, surface.worn) > 0)
+                self._write_normals(surface, sub, tuple(c.index_select(0, rows) for c in p))  # type: ignore[arg-type]
+        return tuple(hits.s.take(c) for c in self.normal)  # type: ignore[return-value]
+
+    def _write_normals(self, surface: Surface, s: Samples, p: RGB) -> None:
+        if not len(s.idx):
+            return
         n = gradient(surface.field, s, p, 0.004)
         for plane, row in zip(self.normal, "xyd", strict=True):
             m = [getattr(s, f"{surface.frame}_{row}{i}") for i in range(3)]
             plane.index_copy_(0, s.idx, m[0] * n[0] + m[1] * n[1] + m[2] * n[2])
-        return tuple(hits.s.take(c) for c in self.normal)  # type: ignore[return-value]

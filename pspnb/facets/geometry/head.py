@@ -5,6 +5,8 @@ from torch import Tensor
 from pspnb.facets.geometry.fields import bump, ellipsoid, ramp, smax, smin
 from pspnb.facets.geometry.pixels import Samples
 
+BOUND_NEEDS = ("head_h", "chin_y", "jaw_drop", "ear_base", "ear_out")
+
 
 def bound(m: dict[str, Tensor]) -> tuple[tuple, tuple]:
     """Centre and inverse radii, (b, 1) each, of an ellipsoid around each image's head."""

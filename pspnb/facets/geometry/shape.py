@@ -15,11 +15,11 @@ HAIR_TABLE = {
     #          top   side  back  bottom slope wide  flare end    open  half  bun   curl  freq  fuzz
     "bald":   (0.00, 0.00, 0.00, 0.90, 0.0, 0.00, 0.00, 9.00, 0.40, 0.42, 0.00, 0.000, 2.0, 0.0),
     "buzz":   (0.03, 0.02, 0.03, 0.06, 0.9, 0.00, 0.00, 9.00, 0.42, 0.43, 0.00, 0.000, 2.0, 1.0),
-    "short":  (0.12, 0.045, 0.08, 0.08, 0.9, 0.00, 0.00, 9.00, 0.40, 0.42, 0.00, 0.012, 1.9, 0.3),
+    "short":  (0.12, 0.045, 0.08, 0.08, 0.9, 0.00, 0.00, 9.00, 0.40, 0.42, 0.00, 0.000, 1.9, 0.3),
     "parted": (0.11, 0.07, 0.09, 0.02, 0.9, 0.00, 0.00, 9.00, 0.38, 0.41, 0.00, 0.000, 2.0, 0.0),
     "bob":    (0.10, 0.09, 0.10, -0.40, 0.0, 0.58, 0.16, -0.40, 0.39, 0.40, 0.00, 0.000, 2.0, 0.0),
     "fringe": (0.10, 0.08, 0.10, -0.25, 0.0, 0.56, 0.10, -0.28, 0.25, 0.41, 0.00, 0.000, 2.0, 0.0),
-    "long":   (0.09, 0.07, 0.10, -0.95, 0.0, 0.56, 0.14, -0.98, 0.40, 0.38, 0.00, 0.006, 1.2, 0.0),
+    "long":   (0.09, 0.07, 0.10, -0.95, 0.0, 0.56, 0.14, -0.98, 0.40, 0.38, 0.00, 0.000, 1.2, 0.0),
     "curly":  (0.16, 0.15, 0.15, -0.45, 0.0, 0.62, 0.12, -0.46, 0.35, 0.40, 0.00, 0.030, 1.6, 0.1),
     "bun":    (0.05, 0.03, 0.06, 0.06, 0.7, 0.00, 0.00, 9.00, 0.42, 0.42, 0.17, 0.000, 2.0, 0.0),
     "afro":   (0.22, 0.26, 0.22, -0.15, 0.5, 0.00, 0.00, 9.00, 0.36, 0.42, 0.00, 0.017, 3.0, 0.9),
@@ -108,7 +108,12 @@ def _hair(f: Factors, skull: dict[str, Tensor]) -> dict[str, Tensor]:
     out["part"] = f["hair_part"] * 0.22
     parted = torch.tensor([n in ("parted", "bob", "long") for n in HAIR_STYLES])[f["hair_style"]].float()
     out["parted"] = parted
-    out["hatted"] = (f["hat"] > 0).float()
+    curls, haired = (out["curl"] > 0).float(), (out["hair_top"] > 0).float()
+    out |= {
+        "hair_short": haired * (1 - hangs) * (1 - curls), "hair_long": hangs * (1 - curls), "hair_curly": hangs * curls,
+        "hair_afro": (1 - hangs) * curls, "hatted": (f["hat"] > 0).float(),
+        "beanie": (f["hat"] == 1).float(), "cap": (f["hat"] == 2).float(), "sun_hat": (f["hat"] == 3).float(),
+    }  # fmt: skip
     return out
 
 
@@ -170,7 +175,10 @@ def _patterns(f: Factors) -> dict[str, Tensor]:
 
 
 _KINDS = ("background_pattern", "cloth_pattern", "collar", "glasses", "hat", "necklace", "earring_left", "earring_right")
-_PARTS = ("beard", "moustache", "stubble", "parted", "curtain", "bun", "curl", "hatted", "hair_top", "freckles", "fuzz")
+_PARTS = (
+    "beard", "moustache", "stubble", "freckles", "parted", "bun", "curl", "fuzz", "hair_short", "hair_long", "hair_curly",
+    "hair_afro", "hatted", "beanie", "cap", "sun_hat", "glasses", "earring_left", "earring_right", "necklace",
+)  # fmt: skip
 
 
 def measures(f: Factors) -> Measures:

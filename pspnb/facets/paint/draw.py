@@ -17,31 +17,33 @@ from pspnb.facets.paint.light import highlight, shade, tone
 from pspnb.facets.paint.patterns import wall
 from pspnb.facets.scene import BODY, HAIR, HAT, HEAD, WALL, Scene, Surface
 
-_HEAD = Surface(HEAD, "head", head.head_field, head.bound, 10, 0.012, bulge=0.2)
-_HAT = Surface(
-    HAT, "head", accessories.hat_field, accessories.hat_bound, 24, 0.012, slowest=1.0, worn="hat"
-)  # fmt: skip
-_HAIR = Surface(HAIR, "head", hair.hair_field, hair.bound, 20, 0.02, worn="hair_top")
-_BODY = Surface(BODY, "body", body.body_field, lambda m: body.BOUND, 10, 0.02, bulge=0.3)
+_HEAD = Surface(HEAD, "head", head.head_field, head.bound, head.BOUND_NEEDS, 10, 0.012, bulge=0.2)
+_BODY = Surface(BODY, "body", body.body_field, lambda m: body.BOUND, ("jaw_w",), 10, 0.02, bulge=0.3)
+_HAIRS = tuple(
+    Surface(HAIR, "head", field, hair.bound, hair.BOUND_NEEDS, 20, 0.02, worn=worn) for worn, field in hair.FIELDS
+)
+_HATS = tuple(
+    Surface(HAT, "head", field, accessories.hat_bound, accessories.BOUND_NEEDS, 24, 0.012, slowest=slowest, worn=worn)
+    for worn, slowest, field in accessories.HAT_FIELDS
+)
 
 
 def draw(scene: Scene) -> None:
     """Fills the scene's colours and classes."""
-    for surface in (_HEAD, _HAT, _HAIR, _BODY):
-        if surface.worn != "hat" or "hatted" in scene.measures.has:
-            scene.trace(surface)
+    for surface in (_HEAD, *_HATS, *_HAIRS, _BODY):
+        scene.trace(surface)
     _draw_wall(scene)
-    if hits := scene.hits(_BODY):
-        n = scene.normals(_BODY, hits)
+    if hits := scene.hits((_BODY,)):
+        n = scene.normals((_BODY,), hits)
         _put(scene, paint_body(hits.s, hits.p, scene.carry), n, (0.35, 0.27, 0.24), 4)
-    if hits := scene.hits(_HEAD):
-        n = scene.normals(_HEAD, hits)
+    if hits := scene.hits((_HEAD,)):
+        n = scene.normals((_HEAD,), hits)
         _put(scene, paint_head(hits.s, hits.p, scene.carry(22.0)), n, (0.50, 0.32, 0.26), 4)
-    if hits := scene.hits(_HAIR):
-        n = scene.normals(_HAIR, hits)
+    if hits := scene.hits(_HAIRS):
+        n = scene.normals(_HAIRS, hits)
         _put(scene, paint_hair(hits.s, hits.p, n, scene.carry), n, (0.30, 0.27, 0.25), 4)
-    if hits := scene.hits(_HAT):
-        n = scene.normals(_HAT, hits)
+    if hits := scene.hits(_HATS):
+        n = scene.normals(_HATS, hits)
         _put(scene, paint_hat(hits.s, hits.p, scene.carry), n, (0.35, 0.33, 0.32), 4)
     _draw_earrings(scene)
     _draw_glasses(scene)
