@@ -311,9 +311,6 @@ def test_the_tasks_of_the_judge_have_their_known_optima(data: FacetsArrays) -> N
     assert float(instrument_losses.parts_error([certain], labels)) == pytest.approx(0, abs=1e-6)
     even = torch.zeros(4, 19, 16, 16)
     assert float(instrument_losses.parts_error([even], labels)) == pytest.approx(math.log(19), rel=1e-5)
-    twins = torch.eye(5).repeat(2, 1)
-    expected = math.log(math.exp(10) + 4) - 10
-    assert float(instrument_losses.twin_error(twins)) == pytest.approx(expected, rel=1e-3)
 
 
 # ---- training ------------------------------------------------------------------------------------------------------
