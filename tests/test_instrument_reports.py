@@ -239,13 +239,47 @@ def test_a_failing_instrument_costs_only_itself(tmp_path) -> None:
 # ---- what is learned -----------------------------------------------------------------------------------------------
 
 
-def taught(name: str, data: FacetsArrays, steps: int, **changes) -> torch.nn.Module:
-    """An instrument after a short fixed training on few clean images, in eval mode."""
-    wanted = {"batch": 16, "degrade": 0.0, "bf16": False, "steps": steps, **changes}
-    t = InstrumentTrainer(replace(instrument_config(name), **wanted), data)
+def taught(name: str, data: FacetsArrays, *, batch: int, steps: int = 40) -> tuple[torch.nn.Module, dict[str, float]]:
+    """An instrument after a short fixed training on few clean images, in eval mode, and the means of its last ten steps."""
+    config = replace(instrument_config(name), batch=batch, steps=steps, degrade=0.0, bf16=False)
+    t = InstrumentTrainer(config, data, log_every=10)
     for _ in range(steps):
-        t.train_step()
-    return t.network.eval()
+        record = t.train_step()
+    return t.network.eval(), record
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["identity", "identity_eval"])
+def test_recognition_learns_a_few_people_by_heart(name: str, data: FacetsArrays) -> None:
+    network, _ = taught(name, data, batch=16)
+    own = data.take((data.identity // 10 % 2 == (0 if name == "identity" else 1)).nonzero()[:, 0])
+    report = reports.identity_report(network, own)
+    assert report["accuracy"] > 0.98 and report["mean_similarity_same"] > 0.6
+
+
+@pytest.mark.slow
+def test_factors_learns_a_few_pictures_by_heart(data: FacetsArrays) -> None:
+    some = data.take(slice(0, 32))
+    report = reports.factors_report(taught("factors", some, batch=16)[0], some)
+    assert report["pose_error_degrees"] < 4 and report["mean_accuracy"] > 0.9
+    assert report["mean_cosine"] > 0.95
+
+
+@pytest.mark.slow
+def test_parsing_learns_a_few_pictures_by_heart(data: FacetsArrays) -> None:
+    some = data.take(slice(0, 8))
+    report = reports.parsing_report(taught("parsing", some, batch=8, steps=60)[0], some)
+    assert report["pixel_accuracy"] > 0.85 and report["iou_hair"] > 0.6
+
+
+@pytest.mark.slow
+def test_the_trunks_learn_their_tasks(data: FacetsArrays) -> None:
+    some = data.take(slice(0, 8))
+    _, record = taught("perceptual", some, batch=8)
+    assert record["pixels"] < 0.8 and record["squared"] < 0.05  # 2.9 and about 0.5 for a guess
+    network, record = taught("perceptual_eval", some, batch=8)
+    assert record["mended"] < 0.2 and record["parts"] < 2.7
+    assert reports.perceptual_report(network, some, n=8)["mean_spearman"] > 0.95
 
 
 # ---- shipped -------------------------------------------------------------------------------------------------------

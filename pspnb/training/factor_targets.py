@@ -1,12 +1,12 @@
 """Factors as what a network is trained to say: which outputs it has, their target values, and where they can be seen.
 
 A factor that nothing in the picture shows must not be asked for: the colour of the frame without glasses, the phase of a
-plain wall. `SHOWN_BY` says what shows each factor, and a test compares the patterns' rows with the renderer.
+plain wall. `SHOWN_BY` says what shows each factor, and a test compares it with the renderer.
 Chapter: "The world of Facets".
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -26,31 +26,38 @@ Gate = Mapping[str, tuple[str, ...] | None]
 """Factor -> choices of it that show another factor; None: every choice but the first, or any value above zero."""
 
 
-def _only(names: Iterable[str], gate: Gate) -> dict[str, Gate]:
-    return dict.fromkeys((name for name in names if name in BY_NAME), gate)
+def _these(name: str, *choices: str) -> Gate:
+    return {name: choices}
 
 
 def _but(name: str, *hidden: str) -> Gate:
     return {name: tuple(choice for choice in BY_NAME[name].names if choice not in hidden)}
 
 
-def _hair_rows() -> dict[str, Gate]:
-    of_hair = [name for name in BY_NAME if name.startswith("hair_") and name != "hair_style"]
-    return _only(of_hair, {"hair_style": None})
+AMBIGUOUS = {
+    "background_pattern": ("dots", "tiles", "leaves", "bokeh", "rays"),
+    "cloth_pattern": ("checks", "dots", "argyle", "florets"),
+}
+"""Patterns that other directions and phases draw as well, a quarter turn or half a period on: nobody can read which it was."""
 
-
-# Factor -> what shows it: one of these must hold.
+# Factor -> what shows it, of which one must hold. A factor that isn't named shows in every picture.
 SHOWN_BY: dict[str, Gate] = {
-    **_only(("glasses_colour",), {"glasses": None}),
-    **_only(("hat_colour", "hat_phase"), {"hat": None}),
-    **_only(("freckle_variant",), {"freckles": None}),
-    **_only(("metal",), {"earring_left": None, "earring_right": None, "necklace": None}),
-    **_hair_rows(),
-    **_only(
-        ("background_scale", "background_angle", "background_phase_x", "background_phase_y", "background_variant"),
-        {"background_pattern": None},
-    ),
-    **_only(("cloth_scale", "cloth_angle", "cloth_phase_x", "cloth_phase_y", "cloth_variant"), {"cloth_pattern": None}),
+    "glasses_colour": {"glasses": None},
+    "hat_colour": {"hat": None},
+    "freckle_variant": {"freckles": None},
+    "metal": {"earring_left": None, "earring_right": None, "necklace": None},
+    "hair_volume": {"hair_style": None},
+    "hair_phase": {"hair_style": None},
+    "hair_length": _these("hair_style", "bob", "fringe", "long", "curly"),
+    "hair_part": _these("hair_style", "parted", "bob", "long"),
+    "background_scale": {"background_pattern": None},
+    "background_angle": _but("background_pattern", *AMBIGUOUS["background_pattern"]),
+    "background_phase_x": _these("background_pattern", "waves", "rays"),
+    "background_phase_y": _these("background_pattern", "stripes", "waves"),
+    "cloth_scale": {"cloth_pattern": None},
+    "cloth_angle": _these("cloth_pattern", "stripes"),
+    "cloth_phase_x": _these("cloth_pattern", "zigzag"),
+    "cloth_phase_y": _these("cloth_pattern", "stripes", "zigzag"),
 }
 
 

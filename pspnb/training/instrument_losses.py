@@ -60,15 +60,12 @@ def perceptual_loss(net: Any, head: Any, batch: Batch, progress: float):
 
 
 def judge_loss(net: Any, head: Any, batch: Batch, progress: float):
-    """Three other tasks for the judge's trunk: mend the degraded image, name its parts, find its clean twin in the batch."""
-    n = len(batch.images)
-    maps = net.maps(torch.cat([batch.images, batch.clean]))
-    degraded = [m[:n] for m in maps]
-    mended = mending_error(head.colours(degraded), batch.clean)
-    parts = parts_error(head.parts(degraded), batch.labels)
-    twins = twin_error(head.vector(maps[-1]))
-    record = {"mended": mended.detach(), "parts": parts.detach(), "twins": twins.detach()}
-    return 2 * mended + parts + 0.5 * twins, record
+    """Three other tasks for the judge's trunk: every map mends the degraded image and names its parts, the last one the person."""
+    maps = net.maps(batch.images)
+    mended = mending_error(head.colours(maps), batch.clean)
+    parts = parts_error(head.parts(maps), batch.labels)
+    who = head.margin(head.vector(maps[-1]).float(), batch.people, ease=min(1.0, 2 * progress))
+    return 2 * mended + parts + 0.1 * who, {"mended": mended.detach(), "parts": parts.detach(), "who": who.detach()}
 
 
 def soft_iou(logits: Float[Tensor, " b k h w"], labels: Int[Tensor, " b h w"]) -> Float[Tensor, ""]:
@@ -83,8 +80,13 @@ def soft_iou(logits: Float[Tensor, " b k h w"], labels: Int[Tensor, " b h w"]) -
 
 def mending_error(predicted: list[Tensor], clean: Float[Tensor, " b 3 s s"]) -> Float[Tensor, ""]:
     """Mean absolute error of the colours that each map predicts for its own cells, averaged over the maps."""
-    errors = [(p.float() - F.adaptive_avg_pool2d(clean, p.shape[-2:])).abs().mean() for p in predicted]
+    errors = [(p.float() - _cells(clean, p)).abs().mean() for p in predicted]
     return torch.stack(errors).mean()
+
+
+def _cells(x: Tensor, like: Tensor) -> Tensor:
+    """Means of `x` over the cells of a smaller map."""
+    return F.avg_pool2d(x, x.shape[-1] // like.shape[-1])
 
 
 def parts_error(predicted: list[Tensor], labels: UInt8[Tensor, " b s s"]) -> Float[Tensor, ""]:
@@ -92,14 +94,8 @@ def parts_error(predicted: list[Tensor], labels: UInt8[Tensor, " b s s"]) -> Flo
     shares = (
         labels[:, None] == torch.arange(N_CLASSES, device=labels.device, dtype=torch.uint8)[:, None, None]
     ).float()
-    errors = [F.cross_entropy(p.float(), F.adaptive_avg_pool2d(shares, p.shape[-2:])) for p in predicted]
+    errors = [F.cross_entropy(p.float(), _cells(shares, p)) for p in predicted]
     return torch.stack(errors).mean()
-
-
-def twin_error(vectors: Float[Tensor, " two_b d"]) -> Float[Tensor, ""]:
-    """InfoNCE (van den Oord et al. 2018) at temperature 0.1: row i belongs to row i + b, and to no other of the batch."""
-    a, b = F.normalize(vectors.float(), dim=1).chunk(2)
-    return F.cross_entropy(a @ b.T / 0.1, torch.arange(len(a), device=a.device))
 
 
 class ClassWeights(nn.Module):
@@ -134,13 +130,14 @@ class TwoTasks(ClassWeights):
 
 
 class ThreeTasks(nn.Module):
-    """Head of `perceptual_eval` in training: colours and shares of classes from every map, one vector from the last."""
+    """Head of `perceptual_eval` in training: colours and shares of classes from every map, a person's vector from the last."""
 
-    def __init__(self, widths: tuple[int, ...]):
+    def __init__(self, widths: tuple[int, ...], people: int):
         super().__init__()
         self.to_colour = nn.ModuleList(nn.Conv2d(w, 3, 1) for w in widths)
         self.to_parts = nn.ModuleList(nn.Conv2d(w, N_CLASSES, 1) for w in widths)
         self.to_vector = nn.Linear(widths[-1] * 16, 128)
+        self.margin = ArcFace(128, people)
 
     def colours(self, maps: list[Tensor]) -> list[Tensor]:
         """(b, 3, h, w) a map."""
@@ -152,7 +149,7 @@ class ThreeTasks(nn.Module):
 
     def vector(self, last: Float[Tensor, " b c h w"]) -> Float[Tensor, " b d"]:
         """One vector an image, from the last map at 4 by 4."""
-        return self.to_vector(F.adaptive_avg_pool2d(last, 4).contiguous().flatten(1))
+        return self.to_vector(F.avg_pool2d(last, last.shape[-1] // 4).contiguous().flatten(1))
 
 
 def build_head(name: str, network: Any, *, labels: Tensor, people: int) -> tuple[nn.Module, Loss]:
@@ -163,7 +160,7 @@ def build_head(name: str, network: Any, *, labels: Tensor, people: int) -> tuple
         "parsing": lambda: (ClassWeights(labels), parsing_loss),
         "factors": lambda: (FactorLoss(), factor_loss),
         "perceptual": lambda: (TwoTasks(labels, _widths(network)), perceptual_loss),
-        "perceptual_eval": lambda: (ThreeTasks(_widths(network)), judge_loss),
+        "perceptual_eval": lambda: (ThreeTasks(_widths(network), people), judge_loss),
     }
     return heads[name]()
 

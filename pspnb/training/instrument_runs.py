@@ -37,6 +37,7 @@ from pspnb.training.reports import (
     perceptual_report,
 )
 
+MODULE = "pspnb.training.instrument_runs"
 Preset = Literal["cpu", "gpu"]
 
 TITLES = {
@@ -125,7 +126,8 @@ def train_all_instruments(
         arrays = out / "arrays.safetensors"
         if not arrays.exists():
             save_arrays(arrays, training_arrays(device=device))
-    waiting, running, exports = list(names), {}, {}
+    waiting, exports = list(names), {}
+    running: dict[str, subprocess.Popen[bytes]] = {}
     while waiting or running:
         while waiting and len(running) < at_once:
             name = waiting.pop(0)
@@ -141,9 +143,9 @@ def train_all_instruments(
 
 def _start(
     name: str, out: Path, *, device: str, seconds: float | None, arrays: Path, steps: int | None
-) -> "subprocess.Popen[bytes]":
+) -> subprocess.Popen[bytes]:
     """A process that trains one instrument and writes its export."""
-    command = [sys.executable, "-m", __name__, "--name", name, "--out", str(out), "--device", device]
+    command = [sys.executable, "-m", MODULE, "--name", name, "--out", str(out), "--device", device]
     command += ["--arrays", str(arrays)]
     command += [] if seconds is None else ["--seconds", str(seconds)]
     command += [] if steps is None else ["--steps", str(steps)]
@@ -227,7 +229,7 @@ def report(name: str, network: Any, *, data: FacetsArrays | None = None) -> dict
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: all instruments, or with --name one of them in this process."""
-    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name if __spec__ else __name__}", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--device", default="cuda", help="cpu or cuda")
     parser.add_argument("--seconds", type=float, default=None, help="of each instrument (default: its preset's)")
@@ -242,6 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         print("\n".join(map(str, made.values())))
         return 0 if len(made) == len(INSTRUMENTS) else 1
+    # Convolutions of one shape all along: the fastest kernels are worth a search, and TF32 is exact enough for the margins.
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
     try:
         run = train_instrument(
             o.name, out=o.out / o.name, resume=True, device=o.device, seconds=o.seconds, arrays=o.arrays,

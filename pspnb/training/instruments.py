@@ -160,7 +160,7 @@ class InstrumentTrainer:
         self._load(data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.network = build_instrument(config.name).to(self.device, memory_format=torch.channels_last)
+            self.network = build_instrument(config.name).to(self.device).to(memory_format=torch.channels_last)
             some = self.labels[: min(len(self.labels), 2000)].cpu()
             head, self.loss = build_head(config.name, self.network, labels=some, people=self.n_people)
             self.head = head.to(self.device)
@@ -168,7 +168,8 @@ class InstrumentTrainer:
         decayed, plain = [p for p in self.parameters if p.ndim > 1], [p for p in self.parameters if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=self.device.type == "cuda")
-        self.step, self.seconds_before, self.started = 0, 0.0, None
+        self.step, self.seconds_before = 0, 0.0
+        self.started: float | None = None  # on the clock, when this process took its first step
         self.sums: dict[str, Tensor] = {}
         self.made = {"hardware": hardware(str(self.device)), "torch": str(torch.__version__), "commit": commit()}
 

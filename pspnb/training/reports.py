@@ -40,9 +40,8 @@ def identity_report(net: nn.Module, data: FacetsArrays) -> dict[str, float]:
         report |= {f"{k}_across_{name}": v for k, v in verification(similarity[chosen], same[chosen]).items()}
     report["mean_similarity_same"] = float(similarity[upper & same].mean())
     report["mean_similarity_other"] = float(similarity[upper & ~same].mean())
-    masked = in_batches(net, without_hair(data))
-    masked = verification((masked @ masked.T)[upper], same[upper])
-    return report | {f"{k}_hair_masked": v for k, v in masked.items()}
+    bald = in_batches(net, without_hair(data))
+    return report | {f"{k}_hair_masked": v for k, v in verification((bald @ bald.T)[upper], same[upper]).items()}
 
 
 def without_hair(data: FacetsArrays) -> FacetsArrays:
@@ -82,7 +81,7 @@ def parsing_report(net: Any, data: FacetsArrays) -> dict[str, float]:
 @torch.no_grad()
 def factors_report(net: Any, data: FacetsArrays) -> dict[str, float]:
     """For each factor, over the images that show it: mean absolute error in its unit and share of its variance explained
-    (continuous); mean absolute error in turns and mean cosine of the angle between, 1 if perfect and 0 by chance
+    (continuous, where it varies); mean absolute error in turns and mean cosine of the angle between, 1 if perfect and 0 by chance
     (circular); accuracy (categorical). A factor that no image shows is left out.
     """
     parts = [net.predict(to_unit(part)) for part in data.images.split(BATCH)]
@@ -109,8 +108,10 @@ def factor_numbers(name: str, predicted: Tensor, truth: Tensor) -> dict[str, flo
         difference = (difference + 0.5) % 1.0 - 0.5
         cosine = torch.cos(2 * torch.pi * difference).mean()
         return {f"error_{name}": float(difference.abs().mean()), f"cosine_{name}": float(cosine)}
-    share = 1 - difference.square().mean() / truth.var(unbiased=False).clamp(min=1e-12)
-    return {f"error_{name}": float(difference.abs().mean()), f"r2_{name}": float(share)}
+    report = {f"error_{name}": float(difference.abs().mean())}
+    if float(variance := truth.var(unbiased=False)) > 0:
+        report[f"r2_{name}"] = float(1 - difference.square().mean() / variance)
+    return report
 
 
 DISTORTIONS: dict[str, tuple[float, ...]] = {
