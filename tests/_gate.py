@@ -4,13 +4,11 @@ Channel 0 holds the label of each pixel, the first row of channel 1 the factors,
 known to the last digit, and nothing is rendered or trained.
 """
 
-import sys
-from types import ModuleType
-
 import torch
 from torch import Tensor, nn
 
 from pspnb.facets import BY_NAME, CLASSES, Factors, render, sample_factors
+from pspnb.facets.prior import Z_DIM, factors_of
 from pspnb.measure.answer_key import AnswerKey
 from pspnb.measure.pairs import Instruments
 from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder
@@ -19,18 +17,6 @@ from pspnb.nn.stylegan2 import Generator
 READ = ("yaw", "glasses", "hat", "background_pattern", "cloth_pattern", "hair_style", "smile", "glasses_colour")
 SIZE = 64
 K = len(CLASSES)
-
-try:
-    from pspnb.facets.prior import Z_DIM, factors_of
-except ImportError:  # until the prior is there: faces by the bits of the first number
-    Z_DIM = 4
-
-    def factors_of(z: Tensor) -> Factors:
-        return sample_factors(5, (z[:, 0].abs() * 1e4).long())
-
-    stub = ModuleType("pspnb.facets.prior")
-    stub.Z_DIM, stub.factors_of = Z_DIM, factors_of  # type: ignore[attr-defined]
-    sys.modules["pspnb.facets.prior"] = stub
 
 
 def gen(seed: int = 0) -> torch.Generator:
@@ -50,7 +36,7 @@ def coded(labels: Tensor, factors: Factors) -> Tensor:
     return x
 
 
-def coded_key(n: int = 200) -> AnswerKey:
+def coded_key(n: int = 120) -> AnswerKey:
     """Random blocks of labels, all 19 classes in every picture."""
     factors = sample_factors(5, n)
     blocks = torch.stack([torch.randperm(64, generator=gen(i)) % K for i in range(n)]).view(n, 8, 8)

@@ -36,7 +36,7 @@ def error(name: str, read: Tensor, truth: Tensor) -> Float[Tensor, " n"]:
     if factor.kind == "categorical":
         return (read == truth).float()
     gap = (read - truth).abs()
-    return torch.minimum(gap, 1 - gap) if str(factor.distribution) == "circular" else gap
+    return torch.minimum(gap, 1 - gap) if factor.distribution == "circular" else gap
 
 
 def shown(name: str, factors: Factors) -> Bool[Tensor, " n"]:
