@@ -181,7 +181,7 @@ class Train:
     out: Path
     """Folder of the run: checkpoint, log and pictures."""
     name: Positional[Annotated[str | None, arg(metavar="NAME")]] = None
-    """Of the instrument: identity, identity_eval, parsing, factors, perceptual."""
+    """Of the instrument: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
     scale: str = "facets64"
     """Of a task: facets64, or ffhq1024 with --generator, --identity and --data. Of the generator: facets64, facets128."""
     variant: str = "psp"
@@ -226,7 +226,8 @@ class Train:
     """auto, cpu, cuda, ..."""
 
     def run(self) -> int:
-        from pspnb.training.runs import train_generator, train_instrument
+        from pspnb.training.instrument_runs import train_instrument
+        from pspnb.training.runs import train_generator
         from pspnb.translate import pick_device
 
         common: dict[str, Any] = {"out": self.out, "resume": self.resume, "steps": self.steps, "seed": self.seed}

@@ -43,18 +43,22 @@ class Sizes:
     generator_batch: int = 128
     generator_steps: int = 200_000
     gate: int = 10_000
-    encoder_steps: int = 8000
+    encoder_seconds: float = 120.0
     study_steps: int = 2000
     lambda_steps: int = 500
-    parallel: int = 6
+    parallel: int = 11
     repeat: int = 30  # timed repetitions of the benchmarks
 
 
 FULL = Sizes()
 TINY = Sizes(
     train=256, instrument_seconds=2.0, generator_seconds=6.0, lessons=128, generator_batch=8, generator_steps=6, gate=64,
-    encoder_steps=4, study_steps=2, lambda_steps=1, parallel=2, repeat=1,
+    encoder_seconds=1.0, study_steps=2, lambda_steps=1, parallel=2, repeat=1,
 )  # fmt: skip
+
+
+# Rows of the gate without which no encoder is trained; the others are noisy with a few thousand images.
+ESSENTIAL = {"perceptual_whole", "perceptual_head", "mse_head", "parsing", "yaw_slope", "glasses_where_worn", "hat_where_worn"}
 
 
 class Report:
@@ -88,7 +92,7 @@ class Report:
 
 
 def check(out: Path, device: str, sizes: Sizes) -> None:
-    """CPU and device agree on renderer, generator, encoder and losses; a compiled and a replayed step run."""
+    """CPU and device agree on renderer, generator, encoder and losses; a replayed step runs."""
     import torch
 
     from pspnb.facets import render, sample_factors
@@ -121,13 +125,11 @@ def check(out: Path, device: str, sizes: Sizes) -> None:
         there = net.to(device)(a.image.to(device), a.image.flip(0).to(device)).cpu()
         note["largest difference"] = float((net.cpu()(a.image, a.image.flip(0)) - there).abs().max())
     with report.part("replayed step of the generator") as note:
-        trainer = _imitation(sizes, device, images=256 if n > 4 else 32, seconds=None)
+        trainer = _imitation(sizes, device, images=256 if n > 4 else 32)
         note["losses"] = [{k: round(float(v), 4) for k, v in trainer.train_step().items()} for _ in range(3)]
         trainer.step = trainer.config.steps // 2
         note["critical"] = [{k: round(float(v), 4) for k, v in trainer.train_step().items()} for _ in range(2)]
         note["finite"] = trainer.is_finite()
-    with report.part("compiled step of the encoder") as note:
-        note |= _encoder_rate(device, out / "compiled", batch=8, steps=2, compile=True) if n > 4 else {"left out": "tiny"}
 
 
 def _apart(network: Any, x: Any, device: str) -> float:
@@ -143,17 +145,21 @@ def _device_name(device: str) -> str:
     return hardware(device)
 
 
-def _imitation(sizes: Sizes, device: str, *, images: int, seconds: float | None) -> Any:
-    """A trainer of the generator with `images` lessons."""
-    from pspnb.hub import load_shipped
-    from pspnb.training.imitation import ImitationTrainer, draw_lessons
+def _imitation_config(sizes: Sizes, *, images: int, seconds: float | None) -> Any:
     from pspnb.training.runs import imitation_config
 
     config = replace(imitation_config("facets64", "gpu"), n_images=images, batch=sizes.generator_batch, seconds=seconds)
-    config = replace(config, steps=sizes.generator_steps)
-    return ImitationTrainer(
-        config, draw_lessons(config, device=device, progress=None), load_shipped("facets64/perceptual"), device=device
-    )
+    return replace(config, steps=sizes.generator_steps)
+
+
+def _imitation(sizes: Sizes, device: str, *, images: int) -> Any:
+    """A trainer of the generator with `images` lessons."""
+    from pspnb.hub import load_shipped
+    from pspnb.training.imitation import ImitationTrainer, draw_lessons
+
+    config = _imitation_config(sizes, images=images, seconds=None)
+    lessons = draw_lessons(config, device=device, progress=None)
+    return ImitationTrainer(config, lessons, load_shipped("facets64/perceptual"), device=device)
 
 
 def _encoder_rate(device: str, out: Path, *, batch: int, steps: int, **options: Any) -> dict[str, float]:
@@ -186,7 +192,7 @@ def bench(out: Path, device: str, sizes: Sizes) -> None:
             note["images_per_s"] = round(n / seconds, 1)
     for batch in (32, 128, 256) if sizes.repeat > 1 else (4,):
         with report.part(f"generator step, batch {batch}") as note:
-            trainer = _imitation(replace(sizes, generator_batch=batch), device, images=max(512, batch), seconds=None)
+            trainer = _imitation(replace(sizes, generator_batch=batch), device, images=max(512, batch))
             for name, step in (("imitate", 0), ("critical", trainer.config.steps // 2)):
                 trainer.step = step + 1
                 trainer.train_step()
@@ -226,7 +232,7 @@ class Job:
 
 def shipped_jobs(sizes: Sizes) -> list[Job]:
     """The encoders of Table 1, and one that stopped early for the chapter on training."""
-    long = (("steps", sizes.encoder_steps), ("preset", "gpu"))
+    long = (("seconds", sizes.encoder_seconds), ("preset", "gpu"))
     rows = [("psp", "inversion")] + [(v, f"inversion_{v}") for v in ("naive_wplus", "w", "no_id", "no_lpips")]
     jobs = [Job("encoder", name, variant, f"facets64/{name}", long) for variant, name in rows]
     early = (("steps", max(sizes.study_steps // 2, 1)), ("replay", True))
@@ -252,125 +258,221 @@ def study_jobs(sizes: Sizes) -> list[Job]:
 
 
 def train(out: Path, device: str, sizes: Sizes, *, seconds: float, parts: Sequence[str], runs: Path) -> None:
-    """Instruments, generator, gate, encoders, studies: those of `parts`, in that order, within `seconds`."""
-    from pspnb.facets import Facets
+    """Data, instruments, generator, gate, encoders, studies: those of `parts`, in that order, within `seconds`.
 
-    deadline = time.monotonic() + seconds
+    What lies in `runs` already is used again, so a second call goes on where the first one stopped.
+    """
+    deadline, began = time.monotonic() + seconds, time.time()
+    runs.mkdir(parents=True, exist_ok=True)
     report = Report(out / "train.json")
     report.add("plan", {"parts": list(parts), "seconds": seconds, "device": _device_name(device), **asdict(sizes)})
-    with report.part("cache") as note:
-        for split, n in (("train", sizes.train), ("validation", None), ("test", None)):
-            n = n if sizes.train >= 1000 else min(sizes.train, 64)
-            Facets(split, 64, n=None if n is None or n >= 50_000 else n, device=device, progress=False)
-        note["images"] = sizes.train
+    team = Team(out, device, sizes, runs, deadline=deadline)
+    lessons = team.start(Job("lessons", "lessons")) if "generator" in parts else None
+    with report.part("data") as note:
+        jobs = [Job("cache", "cache")] + ([Job("lookalikes", "lookalikes")] if "instruments" in parts else [])
+        note |= team.run(jobs, at_once=2)
     if "instruments" in parts:
         from pspnb.training.instruments import INSTRUMENTS
 
         with report.part("instruments") as note:
-            jobs = [Job("instrument", name) for name in INSTRUMENTS]
-            note |= _in_parallel(jobs, out, device, sizes, runs, deadline=deadline, at_once=len(jobs))
-            pack_zoo(out)
+            note |= team.run([Job("instrument", name) for name in INSTRUMENTS], at_once=len(INSTRUMENTS))
+            pack_zoo(out, newer_than=began)
     passed = True
     if "generator" in parts:
+        with report.part("lessons of the generator") as note:
+            note |= team.wait([lessons] if lessons else [])
         with report.part("generator") as note:
-            note |= _in_parallel([Job("generator", "generator")], out, device, sizes, runs, deadline=deadline, at_once=1)
-            pack_zoo(out)
+            note |= team.run([Job("generator", "generator")], at_once=1)
+            pack_zoo(out, newer_than=began)
         with report.part("gate") as note:
-            note |= _in_parallel([Job("gate", "gate")], out, device, sizes, runs, deadline=deadline, at_once=1)
+            note |= team.run([Job("gate", "gate")], at_once=1)
             verdict = json.loads((runs / "gate" / "verdict.json").read_text())
-            passed = note["passed"] = bool(verdict["train encoders"])
-    if "encoders" in parts and passed:
-        with report.part("encoders") as note:
-            note |= _in_parallel(shipped_jobs(sizes), out, device, sizes, runs, deadline=deadline - 15, at_once=sizes.parallel)
-            pack_zoo(out)
-    if "studies" in parts and passed:
-        with report.part("studies") as note:
-            note |= _in_parallel(study_jobs(sizes), out, device, sizes, runs, deadline=deadline - 10, at_once=sizes.parallel)
+            note |= verdict
+            passed = bool(verdict["train encoders"])
+    jobs = [*(shipped_jobs(sizes) if "encoders" in parts else []), *(study_jobs(sizes) if "studies" in parts else [])]
+    if jobs and passed:
+        with report.part("encoders and studies") as note:
+            note |= team.run(jobs, at_once=sizes.parallel)
     with report.part("pack") as note:
-        pack_zoo(out)
+        pack_zoo(out, newer_than=began)
         pack_runs(out, runs)
         note["files"] = {p.name: p.stat().st_size for p in sorted(out.iterdir()) if p.is_file()}
 
 
-def _in_parallel(
-    jobs: Sequence[Job], out: Path, device: str, sizes: Sizes, runs: Path, *, deadline: float, at_once: int
-) -> dict[str, Any]:
-    """Run jobs as processes, `at_once` of them; at the deadline those that run are told to stop, the others are left out."""
-    waiting, running, ended = list(jobs), {}, {}
-    runs.mkdir(parents=True, exist_ok=True)
-    while waiting or running:
-        while waiting and len(running) < at_once and time.monotonic() < deadline:
-            job = waiting.pop(0)
-            log = (runs / f"{job.name.replace('/', '_')}.log").open("w")
-            spec = json.dumps({"job": asdict(job), "sizes": asdict(sizes), "runs": str(runs), "device": device})
-            command = [sys.executable, str(Path(__file__).resolve()), "_job", "--out", str(out), "--spec", spec]
-            running[job.name] = (subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT), time.monotonic(), log)
-        for name, (process, started, log) in list(running.items()):
-            late = time.monotonic() - deadline
-            if process.poll() is None and late > 0:
-                process.send_signal(signal.SIGKILL if late > 12 else signal.SIGTERM)
-            if process.poll() is not None:
-                log.close()
-                ended[name] = {"rc": process.returncode, "seconds": round(time.monotonic() - started, 1)}
-                if process.returncode:
-                    ended[name]["log"] = (runs / f"{name.replace('/', '_')}.log").read_text()[-800:]
-                del running[name]
-        if waiting and not running and time.monotonic() >= deadline:
-            ended |= {job.name: {"rc": None, "left out": "no time"} for job in waiting}
-            break
-        time.sleep(0.2)
-    return ended
+class Team:
+    """Jobs as processes. At the deadline those that run are told to stop, then killed; the others are left out."""
+
+    def __init__(self, out: Path, device: str, sizes: Sizes, runs: Path, *, deadline: float):
+        self.out, self.device, self.sizes, self.runs, self.deadline = out, device, sizes, runs, deadline
+
+    def start(self, job: Job) -> "Running":
+        """One job, in a process of its own; what it says goes to a log in `runs`."""
+        log = self.runs / f"{job.name.replace('/', '_')}.log"
+        spec = {"job": asdict(job), "sizes": asdict(self.sizes), "runs": str(self.runs), "device": self.device}
+        command = [sys.executable, str(Path(__file__).resolve()), "_job", "--out", str(self.out), "--spec", json.dumps(spec)]
+        with log.open("w") as file:
+            return Running(job.name, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT), log)
+
+    def run(self, jobs: Sequence[Job], *, at_once: int) -> dict[str, Any]:
+        """All jobs, `at_once` of them side by side; name -> how it ended."""
+        waiting, running, ended = list(jobs), [], {}
+        while waiting or running:
+            while waiting and len(running) < at_once and time.monotonic() < self.deadline:
+                running.append(self.start(waiting.pop(0)))
+            if waiting and not running:
+                return ended | {job.name: {"left out": "no time"} for job in waiting}
+            self._look(running, ended)
+            time.sleep(0.1)
+        return ended
+
+    def wait(self, running: Sequence["Running"]) -> dict[str, Any]:
+        """Until these have ended."""
+        left, ended = list(running), {}
+        while left:
+            self._look(left, ended)
+            time.sleep(0.1)
+        return ended
+
+    def _look(self, running: list["Running"], ended: dict[str, Any]) -> None:
+        for one in list(running):
+            late = time.monotonic() - self.deadline
+            if one.process.poll() is None and late > 0:
+                one.process.send_signal(signal.SIGKILL if late > 10 else signal.SIGTERM)
+            if one.process.poll() is not None:
+                ended[one.name] = one.outcome()
+                running.remove(one)
+
+
+class Running:
+    """A process that was started, and its log."""
+
+    def __init__(self, name: str, process: "subprocess.Popen[bytes]", log: Path):
+        self.name, self.process, self.log, self.started = name, process, log, time.monotonic()
+
+    def outcome(self) -> dict[str, Any]:
+        """Return code and seconds; of a failure the end of its log."""
+        note = {"rc": self.process.returncode, "seconds": round(time.monotonic() - self.started, 1)}
+        return note | ({"log": self.log.read_text()[-700:]} if self.process.returncode else {})
 
 
 def run_job(spec: str, out: Path) -> None:
-    """One training, in this process."""
+    """One job, in this process."""
     told = json.loads(spec)
     job, sizes, runs, device = told["job"], Sizes(**told["sizes"]), Path(told["runs"]), told["device"]
     options = {name: value for name, value in job["options"]}
-    if job["kind"] == "instrument":
-        _train_instrument(job["name"], runs / job["name"], device, sizes)
-    elif job["kind"] == "generator":
-        _train_generator(runs / "generator", out, device, sizes)
-    elif job["kind"] == "gate":
-        _measure_gate(runs / "gate", out, device, sizes)
-    else:
-        from pspnb.training.recipes import train_encoder
-        from pspnb.training.shipping import add_history, ship_encoder
-
-        folder = runs / job["name"]
-        few = None if sizes.train >= 1000 else 64
-        few_batch = {} if few is None else {"batch": 4}
-        train_encoder(
-            out=folder, variant=job["variant"], device=device, progress=False, resume=True, n_images=few, **few_batch, **options
-        )
-        if job["ship_as"]:
-            ship_encoder(folder, variant=job["variant"], name=job["ship_as"])
-            add_history(folder, job["name"], folder / "history.json")
+    kinds = {
+        "cache": lambda: _fill_cache(device, sizes),
+        "lookalikes": lambda: _draw_lookalikes(runs, device, sizes),
+        "lessons": lambda: _draw_lessons(runs, device, sizes),
+        "instrument": lambda: _train_instrument(job["name"], runs, device, sizes),
+        "generator": lambda: _train_generator(runs, out, device, sizes),
+        "gate": lambda: _measure_gate(runs / "gate", out, device, sizes),
+        "encoder": lambda: _train_encoder(job, options, runs, device, sizes),
+        "study": lambda: _train_encoder(job, options, runs, device, sizes),
+    }
+    kinds[job["kind"]]()
 
 
-def _train_instrument(name: str, folder: Path, device: str, sizes: Sizes) -> None:
-    from pspnb.training.runs import ship_instrument, train_instrument
+def _tiny(sizes: Sizes) -> bool:
+    return sizes.train < 1000
 
-    n = None if sizes.train >= 50_000 else sizes.train
+
+def _fill_cache(device: str, sizes: Sizes) -> None:
+    from pspnb.facets import Facets
+
+    for split, n in (("test", None), ("validation", None), ("train", None)):
+        Facets(split, 64, n=min(sizes.train, 64) if _tiny(sizes) else n, device=device, progress=False)
+
+
+def _draw_lookalikes(runs: Path, device: str, sizes: Sizes) -> None:
+    from pspnb.training.arrays import save_arrays
+    from pspnb.training.lookalikes import lookalike_arrays
+
+    path = runs / "lookalikes.safetensors"
+    if not path.exists():
+        save_arrays(path, lookalike_arrays(max(sizes.train // 4, 20), 4, device=device, batch=1024))
+
+
+def _draw_lessons(runs: Path, device: str, sizes: Sizes) -> None:
+    from pspnb.training.imitation import draw_lessons
+
+    path = runs / "lessons.safetensors"
+    if not path.exists():
+        draw_lessons(_imitation_config(sizes, images=sizes.lessons, seconds=None), device=device, progress=None).save(path)
+
+
+def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, device: str, sizes: Sizes) -> None:
+    from pspnb.training.recipes import train_encoder
+    from pspnb.training.shipping import add_history, ship_encoder
+
+    folder = runs / job["name"]
+    common: dict[str, Any] = {"variant": job["variant"], "device": device, "progress": False}
+    if _tiny(sizes):
+        common |= {"batch": 4, "n_images": 64}
+    if seconds := options.pop("seconds", None):
+        rate = _steps_per_second(folder.with_name(folder.name + "_rate"), common | options, sizes)
+        options["steps"] = max(int(rate * seconds) // 250 * 250, 4 if _tiny(sizes) else 250)
+        print(f"{rate:.1f} steps a second: {options['steps']} steps", flush=True)
+    train_encoder(out=folder, resume=True, **common, **options)
+    if job["ship_as"]:
+        ship_encoder(folder, variant=job["variant"], name=job["ship_as"])
+        add_history(folder, job["name"], folder / "history.json")
+
+
+def _steps_per_second(folder: Path, options: dict[str, Any], sizes: Sizes) -> float:
+    """Measured on the first steps of a run that is thrown away, beside whatever else this machine does."""
+    from pspnb.training.journal import read_journal
+    from pspnb.training.recipes import train_encoder
+
+    steps = 4 if _tiny(sizes) else 300
+    train_encoder(out=folder, **options, steps=steps)
+    last = [r for r in read_journal(folder / "log.jsonl") if r.get("images_per_s")][-1:]
+    return last[0]["images_per_s"] / (last[0]["images"] / last[0]["step"]) if last else 4.0
+
+
+def _train_instrument(name: str, runs: Path, device: str, sizes: Sizes) -> None:
+    from pspnb.training.arrays import concat_arrays, load_arrays, split_arrays
+    from pspnb.training.instrument_runs import export_instrument, train_instrument
+
+    folder = runs / name
+    arrays = split_arrays("train", 64, n=min(sizes.train, 64) if _tiny(sizes) else None)
+    if name.startswith("identity"):
+        arrays = concat_arrays([arrays, load_arrays(runs / "lookalikes.safetensors")])
     train_instrument(
-        name, out=folder, device=device, preset="gpu", seconds=sizes.instrument_seconds, n_images=n, progress=False, resume=True
+        name, out=folder, device=device, preset="gpu", seconds=sizes.instrument_seconds, arrays=arrays, progress=False, resume=True
     )
-    ship_instrument(name, folder)
+    export_instrument(folder, folder.parent / "exports" / f"{name}.safetensors")
+    ship_quickly(name, folder)
 
 
-def _train_generator(folder: Path, out: Path, device: str, sizes: Sizes) -> None:
+def ship_quickly(name: str, folder: Path) -> None:
+    """An instrument into this machine's zoo without its report, which takes longer than its training; shipped again later."""
+    from pspnb.training.export import ship
+    from pspnb.training.instrument_runs import TITLES, read_run
+    from pspnb.training.instruments import architecture
+
+    weights, about = read_run(folder)
+    card = {"title": TITLES[name], "architecture": architecture(name), "metrics": {}, "steps": about["step"]}
+    ship(f"facets64/{name}", weights, card)
+
+
+def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
     import torch
 
+    from pspnb.hub import load_shipped
     from pspnb.training.export import half
+    from pspnb.training.imitation import ImitationTrainer, Lessons
     from pspnb.training.loop import fit
     from pspnb.training.png import grid, write_png
     from pspnb.training.runs import ship_generator
 
-    trainer = _imitation(sizes, device, images=sizes.lessons, seconds=sizes.generator_seconds)
-    config = trainer.config
+    folder = runs / "generator"
+    config = _imitation_config(sizes, images=sizes.lessons, seconds=sizes.generator_seconds)
+    lessons = Lessons.load(runs / "lessons.safetensors", device=device)
+    trainer = ImitationTrainer(config, lessons, load_shipped("facets64/perceptual"), device=device)
     done = fit(
-        trainer, folder, steps=config.steps, batch=config.batch, resume=True, progress=False, log_every=100,
-        sample_every=max(config.steps // 40, 1) if sizes.train < 1000 else 4000, checkpoint_every=5000,
+        trainer, folder, finished=trainer.finished, steps=config.steps, batch=config.batch, resume=True, progress=False,
+        log_every=100, sample_every=max(config.steps // 40, 1) if sizes.train < 1000 else 4000, checkpoint_every=5000,
     )  # fmt: skip
     print("finished" if done else "stopped", trainer.step, flush=True)
     write_png(out / "generator.png", grid(trainer.samples(64)))
@@ -380,21 +482,34 @@ def _train_generator(folder: Path, out: Path, device: str, sizes: Sizes) -> None
 
 
 def _measure_gate(folder: Path, out: Path, device: str, sizes: Sizes) -> None:
-    from pspnb.measure.gate import quick_verdict
+    import torch
 
-    verdict = quick_verdict(device=device, n=min(sizes.gate, 4000))
+    import pspnb
+    from pspnb.measure.gate import judge, quick_gate
+    from pspnb.measure.pairs import shipped_instruments
+
+    with torch.no_grad():
+        generator = pspnb.load_generator("facets64/generator", device=device)
+        rows = quick_gate(generator, shipped_instruments(device=device), n=min(sizes.gate, 4000), device=device)
+    judged = judge(rows)
+    missed = [v.row for v in judged if not v.passed]
+    verdict = {
+        "rows": {v.row: [round(v.value, 4), v.limit, v.passed] for v in judged},
+        "missed": missed,
+        "train encoders": not set(missed) & ESSENTIAL,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n")
     (out / "gate.json").write_text(json.dumps(verdict, indent=1) + "\n")
 
 
-def pack_zoo(out: Path) -> None:
-    """What is shipped on this machine now, cards and weights, as FOLDER/zoo_*.tar of at most 15 MB each."""
+def pack_zoo(out: Path, *, newer_than: float) -> None:
+    """What was shipped on this machine since a time, cards and weights, as FOLDER/zoo_*.tar of at most 15 MB each."""
     from pspnb.training.export import ZOO
 
     parts: list[list[Path]] = [[]]
     size = 0
-    for path in sorted(ZOO.iterdir()):
+    for path in sorted(p for p in ZOO.iterdir() if p.stat().st_mtime > newer_than):
         if size + path.stat().st_size > 15_000_000:
             parts.append([])
             size = 0

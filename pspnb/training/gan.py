@@ -281,10 +281,6 @@ class GanTrainer:
         judge = ["judge", "j_optimizer"] if self.judge is not None else []
         return ["generator", "average", "discriminator", "g_optimizer", "d_optimizer", *judge]
 
-    def out_of_time(self) -> bool:
-        """Never: a run has a number of steps."""
-        return False
-
     def is_finite(self) -> bool:
         """Whether every weight of the three networks is a number."""
         networks = (self.generator, self.average, self.discriminator)

@@ -10,11 +10,13 @@ import time
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pspnb.errors import PspnbError
@@ -77,6 +79,21 @@ class Lessons:
     images: UInt8[Tensor, " n 3 s s"]
     numbers: Float[Tensor, " n m"]
     n_true: int
+
+
+    def save(self, path: str | Path) -> None:
+        """To one safetensors file, written aside and renamed."""
+        path = Path(path)
+        aside = path.with_suffix(".tmp")
+        tensors = {"images": self.images.cpu(), "numbers": self.numbers.cpu(), "n_true": torch.tensor(self.n_true)}
+        save_file(tensors, aside)
+        aside.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> "Lessons":
+        """What `save` wrote."""
+        t = load_file(path)
+        return cls(t["images"].to(device), t["numbers"].to(device), int(t["n_true"]))
 
 
 def draw_lessons(
@@ -271,9 +288,9 @@ class ImitationTrainer:
         self.step, self.elapsed, self._clock = state["step"], state["elapsed"], time.monotonic()
         restore_random_states(state["random"])
 
-    def out_of_time(self) -> bool:
-        """Whether the budget of seconds is used up."""
-        return self.config.seconds is not None and self.progress() >= 1.0
+    def finished(self) -> bool:
+        """Whether the schedule has ended, by steps or by seconds."""
+        return self.progress() >= 1.0
 
     def is_finite(self) -> bool:
         """Whether every weight of the three networks is a number."""

@@ -1,7 +1,7 @@
 """The loop around every trainer of this package's small networks: steps, log, samples, checkpoints, and an orderly end."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,9 +29,6 @@ class Steppable(Protocol):
     def train_step(self) -> Mapping[str, float | Tensor]:
         """One step; adds 1 to `step`; returns what the log shows of it, which may still lie on the device."""
 
-    def out_of_time(self) -> bool:
-        """Whether the run ends before its steps because its budget of seconds is used up."""
-
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs."""
 
@@ -56,8 +53,11 @@ def fit(
     log_every: int = 50,
     sample_every: int = 500,
     checkpoint_every: int = 500,
+    finished: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train to `steps`, writing checkpoint.pt, log.jsonl and samples/ under `out`; returns whether it got there.
+
+    `finished`: asked before every step; a trainer with a budget of time ends earlier with it.
 
     SIGTERM and SIGINT end the run after the step in hand, with a checkpoint. A loss or weight that is not finite raises
     TrainingDiverged and leaves the checkpoint before it. Raises PspnbError when `out` holds a run and `resume` is False.
@@ -69,7 +69,7 @@ def fit(
         trainer.load_state(load_checkpoint(path, device=trainer.device))
     journal, first, started = Journal(out / "log.jsonl", keep_until=trainer.step), trainer.step, time.monotonic()
     with StopRequest() as stop, tqdm(total=steps, initial=first, disable=not progress, unit="step") as bar:
-        while trainer.step < steps and not stop.requested and not trainer.out_of_time():
+        while trainer.step < steps and not stop.requested and not finished():
             shown = trainer.train_step()
             bar.update()
             step = trainer.step
@@ -85,7 +85,7 @@ def fit(
                 _save(trainer, path)
     if trainer.step % checkpoint_every or trainer.step == first:
         _save(trainer, path)
-    return trainer.step >= steps or trainer.out_of_time()
+    return trainer.step >= steps or finished()
 
 
 def as_numbers(record: Mapping[str, float | Tensor]) -> dict[str, float]:

@@ -1,10 +1,9 @@
-"""Entry points of training: `pspnb train generator` and `pspnb train instrument NAME`, and what they ship.
+"""Entry points of training: `pspnb train generator`, and what it ships (those of the instruments: `instrument_runs`).
 
 Each run has a folder: checkpoint.pt, log.jsonl and samples/. A finished run can be shipped: fp16 weights and a card in the zoo.
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,15 +14,13 @@ from pspnb.facets.prior import N_NUMBERS, Z_DIM
 from pspnb.facets.render import RENDER_VERSION
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
-from pspnb.training.arrays import FacetsArrays, several_views, split_arrays
+from pspnb.training.arrays import split_arrays
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.export import ZOO, half, hardware, ship
+from pspnb.training.export import ZOO, hardware, ship
 from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
 from pspnb.training.imitation import ImitationConfig, average_of
-from pspnb.training.instruments import CONFIGS, INSTRUMENTS, InstrumentTrainer, architecture
 from pspnb.training.journal import read_journal
 from pspnb.training.loop import fit
-from pspnb.training.reports import factors_report, identity_report, parsing_report, perceptual_report
 
 Preset = Literal["cpu", "gpu"]
 
@@ -148,28 +145,6 @@ def _trunk(device: str) -> PerceptualNet:
     return trunk
 
 
-def train_instrument(
-    name: str,
-    *,
-    out: str | Path,
-    resume: bool = False,
-    steps: int | None = None,
-    seed: int | None = None,
-    device: str | None = None,
-    n_images: int | None = None,
-    progress: bool = True,
-) -> Path:
-    """Train one instrument of Facets in the folder `out`; returns the checkpoint. Resumable; SIGTERM saves and stops."""
-    if name not in INSTRUMENTS:
-        raise PspnbError(f"expected an instrument of {', '.join(INSTRUMENTS)}, got {name!r}")
-    device = pick_device(device)
-    given: dict[str, Any] = {k: v for k, v in {"steps": steps, "seed": seed}.items() if v is not None}
-    config = replace(CONFIGS[name], **given)
-    trainer = InstrumentTrainer(config, split_arrays("train", config.size, n=n_images, device=device), device=device)
-    fit(trainer, Path(out), steps=config.steps, batch=config.batch, resume=resume, progress=progress)
-    return Path(out) / "checkpoint.pt"
-
-
 # ---- shipping ------------------------------------------------------------------------------------------------------
 
 
@@ -239,42 +214,6 @@ def ship_gan(run: str | Path) -> tuple[Path, Path]:
     paths = ship_generator(run), ship_discriminator(run)
     evaluate_shipped()
     return paths
-
-
-def ship_instrument(name: str, run: str | Path, *, folder: str | Path = ZOO, note: str = "") -> Path:
-    """An instrument of a run as a zoo file, its errors on people it never saw on the card."""
-    from pspnb.hub import build
-
-    state = load_checkpoint(Path(run) / "checkpoint.pt")
-    # What is measured is what is shipped: rebuilt from the card, with weights rounded to float16.
-    network = build(json.loads(json.dumps(architecture(name))))
-    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in half(state["network"]).items()})
-    card = {
-        "title": TITLES[name],
-        "architecture": architecture(name),
-        "metrics": {k: round(v, 5) for k, v in report(name, network.eval()).items()},
-        **_provenance(Path(run), state, note),
-    }
-    return ship(f"facets64/{name}", state["network"], card, folder=folder)
-
-
-TITLES = {
-    "identity": "Face recognition on Facets (ArcFace margin): the R of the identity loss",
-    "identity_eval": "Face recognition on Facets (CurricularFace margin), for measuring only",
-    "parsing": "Labels of Facets images, 19 classes",
-    "factors": "Factors of Facets images: pose, expression, light, accessories, identity",
-    "perceptual": "Trunk of an LPIPS-form distance on Facets",
-}
-
-
-def report(name: str, network: Any, *, data: FacetsArrays | None = None) -> dict[str, float]:
-    """The instrument's numbers on test people; identities: 300 people, 6 new views each."""
-    if name in ("identity", "identity_eval"):
-        return identity_report(network, data or several_views("test", 300, 6, 64, seed=900))
-    data = data or split_arrays("test", 64)
-    if name == "parsing":
-        return parsing_report(network, data)
-    return factors_report(network, data) if name == "factors" else perceptual_report(network, data)
 
 
 def export_history(run: str | Path, out: str | Path, *, points: int = 200) -> Path:

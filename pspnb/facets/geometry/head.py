@@ -5,7 +5,14 @@ from torch import Tensor
 from pspnb.facets.geometry.fields import bump, ellipsoid, ramp, smax, smin
 from pspnb.facets.geometry.pixels import Samples
 
-BOUND = ((0.0, 0.02, 0.06), (1 / 0.70, 1 / 0.80, 1 / 0.74))
+BOUND_NEEDS = ("head_h", "chin_y", "jaw_drop", "ear_base", "ear_out")
+
+
+def bound(m: dict[str, Tensor]) -> tuple[tuple, tuple]:
+    """Centre and inverse radii, (b, 1) each, of an ellipsoid around each image's head."""
+    top, low = 0.17 + m["head_h"], m["chin_y"] - m["jaw_drop"] - 0.05
+    rx, ry = m["ear_base"] + m["ear_out"] + 0.085, (top - low) * 0.60
+    return (0.0, ((top + low) * 0.5)[:, None], 0.06), (1.0 / rx[:, None], 1.0 / ry[:, None], 1 / 0.74)
 
 
 def jaw_shift(y: Tensor, s: Samples) -> Tensor:
@@ -38,7 +45,7 @@ def head_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     skull = ellipsoid(x, y - 0.16, z + 0.05, (s.inv_head_w, s.inv_head_h, 1.78), 0.50)
     jaw = ellipsoid(x, y + 0.13, z - 0.075, (s.inv_jaw_w, s.inv_jaw_h, 2.27), 0.42)
     d = smin(skull, jaw, 0.24)
-    d = smin(d, ellipsoid(x, y - s.chin_c, z - 0.32, (s.inv_chin_w, 8.0, 7.2), 0.135), 0.14)
+    d = smin(d, ellipsoid(x, y - s.chin_c, z - 0.32, (s.inv_chin_w, 8.0, 7.2), 0.135), 0.17)
     cheek = ellipsoid(ax - s.cheek_x, y - s.cheek_y, z - 0.335, (6.2, 7.2, 7.2), 0.145).sub_(s.cheek_out)
     d = smin(d, cheek, 0.12)
     ex, ey = (ax - s.eye_x).mul_(5.4), (y - s.eye_y - 0.02).mul_(7.2)
@@ -46,7 +53,7 @@ def head_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     mx, my = x * 4.2, (y - s.mouth_y).mul_(7.5)
     relief.sub_(bump(mx.mul_(mx).add_(my.mul_(my))).mul_(0.022))
     d.add_(relief.mul_(ramp(z, 0.05, 0.25)))
-    if bool((s.measures["beard"] > 0).any()):
+    if s.has("beard"):
         d = d - s.beard * 0.030 * beard_mask(ax, y, s)
     d = smin(d, nose, 0.055)
     side = ax - s.ear_x

@@ -1,15 +1,27 @@
-"""A list of sample points of many images at once: the renderer works on the samples that need work, and on no others."""
+"""Lists of sample points of many images at once: the renderer works on the samples that need work, and on no others."""
 
 import torch
 from torch import Tensor
 
 
-class Samples:
-    """`idx` (n,) are flat positions in (b, r, r) buffers; `samples.name` is the measure `name` of each one's image."""
+class Measures(dict[str, Tensor]):
+    """Floats per image, (b,) each, and `has`: which parts and kinds occur at all in the chunk. Known before anything is
+    drawn, so that skipping a part never waits for a GPU."""
 
-    def __init__(self, measures: dict[str, Tensor], idx: Tensor, per_image: int) -> None:
-        self.measures, self.idx, self.per_image = measures, idx, per_image
-        self.image = idx // per_image
+    has: frozenset[str] = frozenset()
+
+    def to(self, device: torch.device) -> "Measures":
+        """On another device."""
+        out = Measures({k: v.to(device) for k, v in self.items()})
+        out.has = self.has
+        return out
+
+
+class Samples:
+    """`idx` (n,) are places in the scene's list of sample points; `samples.name` is the measure `name` of each one's image."""
+
+    def __init__(self, measures: Measures, idx: Tensor, image: Tensor) -> None:
+        self.measures, self.idx, self.image = measures, idx, image
         self._cache: dict[str, Tensor] = {}
 
     def __getattr__(self, name: str) -> Tensor:
@@ -19,25 +31,29 @@ class Samples:
             self._cache[name] = self.measures[name].index_select(0, self.image)
         return self._cache[name]
 
+    def has(self, part: str) -> bool:
+        """Whether any image of the chunk has the part (a measure above 0, or a kind as in "hat=1")."""
+        return part in self.measures.has
+
     def rgb(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
         """The colour measure `name`."""
         return getattr(self, f"{name}_r"), getattr(self, f"{name}_g"), getattr(self, f"{name}_b")
 
     def take(self, buffer: Tensor) -> Tensor:
-        """The samples' values of a (b, r * r) buffer."""
-        return buffer.reshape(-1).index_select(0, self.idx)
+        """The samples' values of a buffer with one value for each point of the scene."""
+        return buffer.index_select(0, self.idx)
 
     def where(self, keep: Tensor) -> tuple["Samples", Tensor]:
         """The sub-list where `keep` holds, and its positions in this list."""
         rows = keep.nonzero().squeeze(1)
-        return Samples(self.measures, self.idx.index_select(0, rows), self.per_image), rows
+        return Samples(self.measures, self.idx.index_select(0, rows), self.image.index_select(0, rows)), rows
 
 
 def march(
     field, s: Samples, o: tuple, d: tuple, t: Tensor, floor: Tensor, steps: int, tolerance: float, slowest: float
 ) -> tuple[Tensor, Tensor]:
     """Sphere tracing from the viewer's side: origins o, directions d towards the viewer (three (n,) each), starts t. Rays
-    stop at the surface, or are lost behind `floor`. Returns the hits' flat positions and their t.
+    stop at the surface, or are lost behind `floor`. Returns the hits' places and their t.
 
     `slowest`: the smallest rate of approach that the secant rule trusts (1 for thin sheets: plain sphere tracing).
     Every second step the list shrinks to the rays under way; a ray's path never depends on the others."""

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pspnb.facets import palettes
 from pspnb.facets.factors import HAIR_STYLES, Factors
+from pspnb.facets.geometry.pixels import Measures
 
 # Per style: top, side and back thickness; bottom at the ear and its slope to the back; curtain half-width, flare, end
 # (the lowest y of hanging hair; 9 = none); top of the face opening, its half-width; bun radius; curl amplitude;
@@ -14,11 +15,11 @@ HAIR_TABLE = {
     #          top   side  back  bottom slope wide  flare end    open  half  bun   curl  freq  fuzz
     "bald":   (0.00, 0.00, 0.00, 0.90, 0.0, 0.00, 0.00, 9.00, 0.40, 0.42, 0.00, 0.000, 2.0, 0.0),
     "buzz":   (0.03, 0.02, 0.03, 0.06, 0.9, 0.00, 0.00, 9.00, 0.42, 0.43, 0.00, 0.000, 2.0, 1.0),
-    "short":  (0.12, 0.045, 0.08, 0.08, 0.9, 0.00, 0.00, 9.00, 0.40, 0.42, 0.00, 0.012, 1.9, 0.3),
+    "short":  (0.12, 0.045, 0.08, 0.08, 0.9, 0.00, 0.00, 9.00, 0.40, 0.42, 0.00, 0.000, 1.9, 0.3),
     "parted": (0.11, 0.07, 0.09, 0.02, 0.9, 0.00, 0.00, 9.00, 0.38, 0.41, 0.00, 0.000, 2.0, 0.0),
     "bob":    (0.10, 0.09, 0.10, -0.40, 0.0, 0.58, 0.16, -0.40, 0.39, 0.40, 0.00, 0.000, 2.0, 0.0),
     "fringe": (0.10, 0.08, 0.10, -0.25, 0.0, 0.56, 0.10, -0.28, 0.25, 0.41, 0.00, 0.000, 2.0, 0.0),
-    "long":   (0.09, 0.07, 0.10, -0.95, 0.0, 0.56, 0.14, -0.98, 0.40, 0.38, 0.00, 0.006, 1.2, 0.0),
+    "long":   (0.09, 0.07, 0.10, -0.95, 0.0, 0.56, 0.14, -0.98, 0.40, 0.38, 0.00, 0.000, 1.2, 0.0),
     "curly":  (0.16, 0.15, 0.15, -0.45, 0.0, 0.62, 0.12, -0.46, 0.35, 0.40, 0.00, 0.030, 1.6, 0.1),
     "bun":    (0.05, 0.03, 0.06, 0.06, 0.7, 0.00, 0.00, 9.00, 0.42, 0.42, 0.17, 0.000, 2.0, 0.0),
     "afro":   (0.22, 0.26, 0.22, -0.15, 0.5, 0.00, 0.00, 9.00, 0.36, 0.42, 0.00, 0.017, 3.0, 0.9),
@@ -54,7 +55,7 @@ def _skull(f: Factors) -> dict[str, Tensor]:
     jaw_w = 0.855 * head_w + 0.060 * f["jaw_width"] + 0.012 * f["smile"].clamp(min=0)
     return {
         "head_w": head_w, "head_h": 0.545 + 0.055 * f["head_height"], "jaw_w": jaw_w,
-        "chin_y": -0.565 - 0.060 * f["chin_length"], "inv_chin_w": 5.9 - 1.7 * f["chin_width"],
+        "chin_y": -0.565 - 0.060 * f["chin_length"], "inv_chin_w": 5.7 - 1.4 * f["chin_width"],
         "cheek": 0.135 + 0.045 * f["cheek_fullness"], "cheek_x": 0.485 * head_w, "jaw_drop": 0.075 * f["mouth_open"],
         "ear_h": 0.125 + 0.042 * f["ear_size"], "ear_out": 0.012 + 0.036 * f["ear_angle"],
         "ear_base": torch.maximum(head_w, 0.97 * jaw_w),
@@ -68,18 +69,18 @@ def _features(f: Factors, skull: dict[str, Tensor]) -> dict[str, Tensor]:
     brows above the eyes' own height, the mouth between nose and chin."""
     eye_y = 0.045 + 0.036 * f["eye_height"]
     eye_x = 0.437 * skull["head_w"] * (1.0 + 0.105 * f["eye_spacing"])
-    eye_w = (0.132 + 0.024 * f["eye_size"]) * (0.5 + 2.36 * eye_x)
-    eye_h = eye_w * (0.58 + 0.15 * f["eye_roundness"])
+    eye_w = (0.132 + 0.021 * f["eye_size"]) * (0.5 + 2.36 * eye_x)
+    eye_h = eye_w * (0.58 + 0.13 * f["eye_roundness"])
     nose_y = 0.5 * (eye_y + 0.045) - 0.215 - 0.055 * f["nose_length"] + 0.012 * f["nose_tip"]
     gap = nose_y - skull["chin_y"]
     smile = f["smile"]
     return {
-        "eye_x": eye_x, "eye_y": eye_y, "eye_w": eye_w, "eye_h": eye_h, "slant": 0.05 + 0.20 * f["eye_slant"],
-        "eye_open": f["eye_open"] * (2.0 - f["eye_open"]), "inv_eye_w": 1.0 / eye_w,
+        "eye_x": eye_x, "eye_y": eye_y, "eye_w": eye_w, "eye_h": eye_h, "slant": 0.05 + 0.17 * f["eye_slant"],
+        "eye_open": f["eye_open"] * (2.0 - f["eye_open"]), "inv_brow": 1.0 / torch.minimum(0.715 * eye_x, 0.312 * skull["head_w"]),
         "iris_size": 0.040 + 0.18 * eye_w, "gaze_x": 0.38 * eye_w * f["gaze_x"], "gaze_y": 0.030 * f["gaze_y"],
         "lash": 0.0065 + 0.008 * f["lashes"],
         "brow_y": 0.080 + 0.66 * eye_h + 0.032 * f["brow_height"] + 0.025 * f["brow_raise"] + 0.012 * f["eye_open"],
-        "brow_t": 0.020 + 0.011 * f["brow_thickness"], "brow_a": 0.20 * f["brow_angle"] - 0.05,
+        "brow_t": 0.021 + 0.009 * f["brow_thickness"], "brow_a": 0.17 * f["brow_angle"] - 0.05,
         "nose_w": 0.062 + 0.024 * f["nose_width"], "nose_z": 0.585 + 0.050 * f["nose_depth"],
         "nose_b": 0.030 + 0.013 * f["nose_bridge"], "nose_tip_y": nose_y, "nose_up": 0.022 * f["nose_tip"],
         "bridge_y": eye_y + 0.015,
@@ -107,7 +108,12 @@ def _hair(f: Factors, skull: dict[str, Tensor]) -> dict[str, Tensor]:
     out["part"] = f["hair_part"] * 0.22
     parted = torch.tensor([n in ("parted", "bob", "long") for n in HAIR_STYLES])[f["hair_style"]].float()
     out["parted"] = parted
-    out["hatted"] = (f["hat"] > 0).float()
+    curls, haired = (out["curl"] > 0).float(), (out["hair_top"] > 0).float()
+    out |= {
+        "hair_short": haired * (1 - hangs) * (1 - curls), "hair_long": hangs * (1 - curls), "hair_curly": hangs * curls,
+        "hair_afro": (1 - hangs) * curls, "hatted": (f["hat"] > 0).float(),
+        "beanie": (f["hat"] == 1).float(), "cap": (f["hat"] == 2).float(), "sun_hat": (f["hat"] == 3).float(),
+    }  # fmt: skip
     return out
 
 
@@ -143,7 +149,7 @@ def _derived(m: dict[str, Tensor]) -> dict[str, Tensor]:
         "nose_dy": dy, "nose_dz": dz, "nose_py": dy * short, "nose_pz": dz * short,
         "nose_taper": m["nose_w"] * 0.80 - m["nose_b"], "wing_x": m["nose_w"] * 0.80, "inv_wing": 1.0 / (m["nose_w"] * 0.62),
         "wing_y": m["nose_tip_y"] + 0.008 - m["nose_up"],
-        "ear_x": m["ear_base"] + 0.012 + m["ear_out"], "chin_c": m["chin_y"] + 0.09, "cheek_y": 0.03 * m["smile"] - 0.155,
+        "ear_x": m["ear_base"] + 0.012 + m["ear_out"], "chin_c": m["chin_y"] + 0.09 + 0.016 * (5.7 - m["inv_chin_w"]), "cheek_y": 0.03 * m["smile"] - 0.155,
         "cheek_out": m["cheek"] - 0.135,
         "inv_hair_x": 1.0 / (m["head_w"] + m["hair_side"]), "inv_hair_y": 1.0 / (m["head_h"] + m["hair_top"]),
         "inv_hair_z": 1.0 / (0.565 + m["hair_back"]), "inv_open_half": 1.0 / m["open_half"],
@@ -168,12 +174,19 @@ def _patterns(f: Factors) -> dict[str, Tensor]:
     return out
 
 
-def measures(f: Factors) -> dict[str, Tensor]:
+_KINDS = ("background_pattern", "cloth_pattern", "collar", "glasses", "hat", "necklace", "earring_left", "earring_right")
+_PARTS = (
+    "beard", "moustache", "stubble", "freckles", "parted", "bun", "curl", "fuzz", "hair_short", "hair_long", "hair_curly",
+    "hair_afro", "hatted", "beanie", "cap", "sun_hat", "glasses", "earring_left", "earring_right", "necklace",
+)  # fmt: skip
+
+
+def measures(f: Factors) -> Measures:
     """Every per-image float of the renderer, (b,) float32 on the CPU. `f` holds CPU tensors that passed `validate`."""
-    kinds = (
-        "background_pattern", "background_scale", "background_angle", "cloth_pattern", "collar", "glasses", "hat", "earring_left",
-        "earring_right", "necklace", "hair_style", "freckle_variant", "light_strength", "light_warmth",
-    )  # fmt: skip
     skull = _skull(f)
     shape = {**skull, **_features(f, skull), **_hair(f, skull)}
-    return {**shape, **_derived(shape), **_colours(f), **_patterns(f), **{k: f[k].float() for k in kinds}}
+    kinds = {k: f[k].float() for k in (*_KINDS, "background_scale", "freckle_variant")}
+    out = Measures({**shape, **_derived(shape), **_colours(f), **_patterns(f), **kinds})
+    occurring = {f"{k}={value}" for k in _KINDS for value in f[k].unique().tolist()}
+    out.has = frozenset(occurring | {k for k in _PARTS if bool((out[k] > 0).any())})
+    return out

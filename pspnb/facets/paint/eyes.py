@@ -74,7 +74,7 @@ def paint_brows(c: Canvas, x: Tensor, y: Tensor, z: Tensor, strand: float) -> No
     s, rows = c.s.where((z > 0.1) & ((x.abs() - c.s.eye_x).abs() < 0.25) & ((y - c.s.eye_y - c.s.brow_y).abs() < 0.13))
     x, y = x.index_select(0, rows), y.index_select(0, rows)
     ex = x.abs() - s.eye_x
-    u = ex * s.inv_eye_w * 0.87
+    u = ex * s.inv_brow
     arch = s.eye_y + s.brow_y + s.brow_a * ex - 0.021 * (u - 0.05) * (u - 0.05) + 0.010
     thick = s.brow_t * (1.05 - 0.42 * ramp(u, 0.1, 1.2)) * ramp(u, -1.28, -0.95)
     hair = 1.0 + strand * 0.12 * sin_turns(ex * 24.0 - (y - arch) * 16.0)

@@ -10,7 +10,7 @@ from pspnb.facets.paint.canvas import Canvas
 
 
 def paint_hair(s: Samples, p: tuple[Tensor, Tensor, Tensor], n: tuple[Tensor, Tensor, Tensor], carry) -> Canvas:
-    """`carry(cycles)` says how much of a pattern of so many cycles per unit the resolution can carry, 0 to 1."""
+    """Points p in the head's frame, normals n in the camera's. `carry(cycles)` says how much of a pattern of so many cycles per unit the resolution can carry, 0 to 1."""
     x, y, z = p
     c = Canvas(s, s.rgb("hair"), "hair")
     # across-strand coordinate: hair falls from the parting, so strands lie at equal x near the crown and at equal angle below
@@ -34,7 +34,7 @@ def paint_hair(s: Samples, p: tuple[Tensor, Tensor, Tensor], n: tuple[Tensor, Te
     tone = tone * (0.35 + 0.65 * wide) + 0.07 * grain * carry(17.0) * s.fuzz
     tone = tone + (0.13 * curls * carry(7.0) + 0.10 * ringlets * carry(8.0)) * (1.0 - wide)
     # sheen: a band where the surface looks half up, broken by the locks
-    lift = n[1] - 0.42 - 0.10 * locks - 0.05 * hairs * carry(22.0)
+    lift = s.head_x1 * n[0] + s.head_y1 * n[1] + s.head_d1 * n[2] - 0.42 - 0.10 * locks - 0.05 * hairs * carry(22.0)
     sheen = bump(lift * lift * 7.0) * (0.10 + 0.10 * s.key_g) * flat
     c.gloss = c.gloss + sheen * (0.35 + s.hair_r)
     dark = ramp(y, 0.0, -0.8) * 0.22 + 0.30 * ramp(z, 0.05, -0.35) * ramp(y, 0.1, -0.2)

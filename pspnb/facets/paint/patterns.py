@@ -66,7 +66,7 @@ def weave(x: Tensor, y: Tensor, z: Tensor, s: Samples, carry) -> tuple[Tensor, T
     knit = 0.05 * carry(24.0) * (1.0 + sin_turns(x * 24.0 + 0.25) * sin_turns(y * 24.0))
     second, third = torch.zeros_like(x), torch.zeros_like(x)
     for kind, pattern in enumerate(_CLOTHS):
-        if pattern is None or not bool((s.measures["cloth_pattern"] == kind).any()):
+        if pattern is None or not s.has(f"cloth_pattern={kind}"):
             continue
         sub, rows = s.where(s.cloth_pattern == kind)
         if not len(rows):
@@ -140,7 +140,7 @@ def wall(x: Tensor, y: Tensor, s: Samples) -> tuple[Tensor, Tensor]:
     """Background at image points: (weight of the second colour, brightness), see BACKGROUND_PATTERNS."""
     weight = torch.zeros_like(x)
     for kind, pattern in enumerate(_WALLS):
-        if not bool((s.measures["background_pattern"] == kind).any()):
+        if not s.has(f"background_pattern={kind}"):
             continue
         sub, rows = s.where(s.background_pattern == kind)
         px, py = x.index_select(0, rows), y.index_select(0, rows)
