@@ -11,7 +11,7 @@ from pspnb.facets import BY_NAME, CLASSES, Factors, render, sample_factors
 from pspnb.facets.prior import Z_DIM, factors_of
 from pspnb.measure.answer_key import AnswerKey
 from pspnb.measure.pairs import Instruments
-from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder
+from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder, UnitMapDistance
 from pspnb.nn.stylegan2 import Generator
 
 READ = ("yaw", "glasses", "hat", "background_pattern", "cloth_pattern", "hair_style", "smile", "glasses_colour")
@@ -79,11 +79,14 @@ class CodedIdentity(PlainEmbedder):
         return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
-class MeanDifference(nn.Module):
+class MeanDifference(UnitMapDistance):
     """A distance whose value is known: the mean absolute difference."""
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return (x - y).abs().mean(dim=(1, 2, 3))
+    def features(self, images: Tensor) -> list[Tensor]:
+        return [images]
+
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        return (a[0] - b[0]).abs().mean(dim=(1, 2, 3))
 
 
 def coded_instruments() -> Instruments:

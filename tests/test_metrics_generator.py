@@ -10,7 +10,7 @@ from pspnb.measure.answer_key import draw_z, synthesize
 from pspnb.nn.instruments import FactorNet, ParsingNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, render_arrays, to_unit
-from pspnb.training.instruments import HEADS, RANGES
+from pspnb.training.factor_targets import CIRCULAR, HEADS, RANGES
 
 CHANNELS = {4: 8, 8: 8, 16: 8, 32: 8, 64: 8}
 
@@ -26,7 +26,7 @@ def networks() -> dict[str, torch.nn.Module]:
     generator = Generator(64, style_dim=16, n_mlp=2, channels=CHANNELS, noise=False)
     return {
         "generator": generator,
-        "factors": FactorNet(heads=HEADS, ranges=RANGES).eval(),
+        "factors": FactorNet(heads=HEADS, ranges=RANGES, circular=CIRCULAR).eval(),
         "parsing": ParsingNet().eval(),
     }
 
