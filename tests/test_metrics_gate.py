@@ -15,6 +15,7 @@ from pspnb import evaluate
 from pspnb.errors import PspnbError
 from pspnb.facets import CLASS_ID
 from pspnb.facets.prior import Z_DIM
+from pspnb.losses.perceptual import LPIPSLoss
 from pspnb.measure import gate, intervals, pixels
 from pspnb.measure.answer_key import AnswerKey, answer_key, draw_z, pooled, pooled_labels
 from pspnb.measure.between import codes_between
@@ -215,6 +216,17 @@ def test_what_is_not_a_number_does_not_pass() -> None:
     assert not any(verdict.passed for verdict in gate.judge(rows))
     with pytest.raises(KeyError):
         gate.judge({})
+
+
+def test_the_published_lpips_is_reported_beside_the_others() -> None:
+    lpips = LPIPSLoss(random_trunk=True)
+    fake = KEY.images[:4] * 0.9
+    key = AnswerKey(KEY.images[:4], KEY.labels[:4], {name: value[:4] for name, value in KEY.factors.items()})
+    columns = compare(key, fake, replace(coded_instruments(), lpips=lpips))[2]
+    torch.testing.assert_close(columns["lpips_whole"], lpips.per_sample(fake, key.images))
+    pasted = torch.where(key.head, fake, key.images)
+    torch.testing.assert_close(columns["lpips_head"], lpips.per_sample(pasted, key.images))
+    assert bool((columns["lpips_head"] != columns["lpips_whole"]).all())
 
 
 # ---- parts -------------------------------------------------------------------------------------------------------------------
