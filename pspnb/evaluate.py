@@ -21,8 +21,8 @@ from pspnb.errors import PspnbError
 from pspnb.facets import CLASSES
 from pspnb.measure.answer_key import draw_z, synthesize
 from pspnb.measure.factor_errors import factor_errors
-from pspnb.measure.gate import GATE, GATE_SEED, Limit, Verdict, judge, measure
-from pspnb.measure.intervals import ROUNDS, Measured, mean
+from pspnb.measure.gate import GATE, GATE_SEED, SHIPPED, Limit, Verdict, judge, measure
+from pspnb.measure.intervals import ROUNDS, Measured, finite, mean
 from pspnb.measure.pairs import Instruments, Pairs, measure_pairs, shipped_instruments
 from pspnb.measure.populations import distances, nearest_training_images
 from pspnb.measure.rows import class_iou_of, seen
@@ -33,7 +33,6 @@ from pspnb.training.arrays import FacetsArrays, split_arrays, to_unit
 from pspnb.training.export import add_metrics, commit, hardware, write_whole
 from pspnb.training.png import grid, write_png
 
-SHIPPED = "facets64/generator"
 RESULTS = "book/results/generator"
 
 
@@ -127,18 +126,10 @@ def write_nearest(
     write_png(out / "nearest.png", grid(torch.stack([shown, near], dim=1).flatten(0, 1), columns=8))
 
 
-def finite(value: Any) -> Any:
-    """JSON has no nan and no infinity: None instead."""
-    if isinstance(value, Mapping):
-        return {name: finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def card_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+def card_metrics(result: Mapping[str, Any]) -> dict[str, float | int]:
     """The numbers of a report that belong on the generator's card: the gate, and how it stands among real images."""
-    gate = {row["row"]: round(row["value"], 5) for row in result["gate"]}
+    values = {row["row"]: row["value"] for row in result["gate"]}
+    gate = {name: round(value, 5) for name, value in values.items() if value is not None and math.isfinite(value)}
     wanted = ("frechet", "frechet_floor", "precision", "recall")
     sets = {f"{name}_{net}": round(result[net][name], 5) for net in ("factors", "identity_eval") for name in wanted}
     passed = sum(row["passed"] for row in result["gate"])
@@ -160,7 +151,7 @@ def evaluate_shipped(*, out: str | Path = RESULTS) -> dict[str, Any]:
     from pspnb import load_generator
 
     result = evaluate_generator(load_generator(SHIPPED), shipped_instruments(), out=Path(out))
-    add_metrics(SHIPPED, card_metrics(finite(result)))
+    add_metrics(SHIPPED, card_metrics(result))
     return result
 
 

@@ -4,33 +4,19 @@ Channel 0 holds the label of each pixel, the first row of channel 1 the factors,
 known to the last digit, and nothing is rendered or trained.
 """
 
-import sys
-from types import ModuleType
-
 import torch
 from torch import Tensor, nn
 
 from pspnb.facets import BY_NAME, CLASSES, Factors, render, sample_factors
+from pspnb.facets.prior import Z_DIM, factors_of
 from pspnb.measure.answer_key import AnswerKey
 from pspnb.measure.pairs import Instruments
-from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder
+from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder, UnitMapDistance
 from pspnb.nn.stylegan2 import Generator
 
 READ = ("yaw", "glasses", "hat", "background_pattern", "cloth_pattern", "hair_style", "smile", "glasses_colour")
 SIZE = 64
 K = len(CLASSES)
-
-try:
-    from pspnb.facets.prior import Z_DIM, factors_of
-except ImportError:  # until the prior is there: faces by the bits of the first number
-    Z_DIM = 4
-
-    def factors_of(z: Tensor) -> Factors:
-        return sample_factors(5, (z[:, 0].abs() * 1e4).long())
-
-    stub = ModuleType("pspnb.facets.prior")
-    stub.Z_DIM, stub.factors_of = Z_DIM, factors_of  # type: ignore[attr-defined]
-    sys.modules["pspnb.facets.prior"] = stub
 
 
 def gen(seed: int = 0) -> torch.Generator:
@@ -50,7 +36,7 @@ def coded(labels: Tensor, factors: Factors) -> Tensor:
     return x
 
 
-def coded_key(n: int = 200) -> AnswerKey:
+def coded_key(n: int = 120) -> AnswerKey:
     """Random blocks of labels, all 19 classes in every picture."""
     factors = sample_factors(5, n)
     blocks = torch.stack([torch.randperm(64, generator=gen(i)) % K for i in range(n)]).view(n, 8, 8)
@@ -93,11 +79,14 @@ class CodedIdentity(PlainEmbedder):
         return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
-class MeanDifference(nn.Module):
+class MeanDifference(UnitMapDistance):
     """A distance whose value is known: the mean absolute difference."""
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return (x - y).abs().mean(dim=(1, 2, 3))
+    def features(self, images: Tensor) -> list[Tensor]:
+        return [images]
+
+    def distance(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        return (a[0] - b[0]).abs().mean(dim=(1, 2, 3))
 
 
 def coded_instruments() -> Instruments:

@@ -6,13 +6,13 @@ The error on renders is the instrument's; what the generator adds to it is the g
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.facets import BY_NAME, Factors
+from pspnb.facets import BY_NAME
 from pspnb.measure.intervals import ROUNDS, ratio
 from pspnb.measure.pairs import Pairs
-from pspnb.training.instruments import SHOWN_BY
+from pspnb.training.factor_targets import shown
 
 
 def factor_errors(pairs: Pairs, *, rounds: int = ROUNDS) -> dict[str, dict[str, Any]]:
@@ -26,7 +26,7 @@ def factor_errors(pairs: Pairs, *, rounds: int = ROUNDS) -> dict[str, dict[str, 
         table[name] = {"unit": "accuracy" if BY_NAME[name].kind == "categorical" else BY_NAME[name].unit}
         for source, columns in (("generated", pairs.generated), ("rendered", pairs.rendered)):
             errors = error(name, columns[f"read_{name}"], truth)
-            table[name][source] = ratio(errors * where, where.float(), rounds=rounds)._asdict()
+            table[name][source] = ratio(errors * where, where, rounds=rounds)._asdict()
     return table
 
 
@@ -36,11 +36,4 @@ def error(name: str, read: Tensor, truth: Tensor) -> Float[Tensor, " n"]:
     if factor.kind == "categorical":
         return (read == truth).float()
     gap = (read - truth).abs()
-    return torch.minimum(gap, 1 - gap) if str(factor.distribution) == "circular" else gap
-
-
-def shown(name: str, factors: Factors) -> Bool[Tensor, " n"]:
-    """Whether an image shows the factor at all."""
-    if name not in SHOWN_BY:
-        return torch.ones(len(factors["yaw"]), dtype=torch.bool)
-    return torch.stack([factors[other] > 0 for other in SHOWN_BY[name]]).any(dim=0)
+    return torch.minimum(gap, 1 - gap) if factor.distribution == "circular" else gap

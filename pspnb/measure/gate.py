@@ -6,7 +6,7 @@ Chapter: "StyleGAN2 from the inside".
 
 import math
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pspnb.facets import CLASSES
 from pspnb.measure.answer_key import draw_z
-from pspnb.measure.intervals import ROUNDS, Measured
-from pspnb.measure.pairs import Instruments, Pairs, measure_pairs
+from pspnb.measure.intervals import ROUNDS, Measured, finite
+from pspnb.measure.pairs import Instruments, Pairs, measure_pairs, shipped_instruments
 from pspnb.measure.rows import (
     JEWELLERY,
     Row,
@@ -33,6 +33,7 @@ from pspnb.measure.rows import (
 )
 from pspnb.nn.stylegan2 import Generator
 
+SHIPPED = "facets64/generator"
 GATE_SEED = 2_000_003
 """Of the z of the gate: training draws from other seeds."""
 
@@ -138,3 +139,18 @@ def quick_gate(
     z = draw_z(generator, n, seed=seed) if z is None else z
     pairs = measure_pairs(generator, instruments, z, device=device, mixtures=min(500, len(z) // 2))
     return {name: measured.value for name, measured in measure(pairs, rounds=0).items()}
+
+
+def quick_verdict(*, n: int = 2000, device: str | torch.device = "cpu", forgiven: int = 0) -> dict[str, Any]:
+    """The shipped generator by the shipped instruments, in short: see `verdict_of`."""
+    from pspnb import load_generator
+
+    generator = load_generator(SHIPPED, device=str(device))
+    return verdict_of(quick_gate(generator, shipped_instruments(device=device), n=n, device=device), forgiven=forgiven)
+
+
+def verdict_of(rows: Mapping[str, float], *, forgiven: int = 0) -> dict[str, Any]:
+    """As JSON: the "rows", those "missed", and whether to "train encoders" on it: when at most `forgiven` rows are missed."""
+    failed = {verdict.row for verdict in judge(rows) if not verdict.passed}
+    missed = [name for name in ROWS if name in failed]
+    return {"rows": finite(rows), "missed": missed, "train encoders": len(missed) <= forgiven}

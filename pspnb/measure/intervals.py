@@ -3,9 +3,10 @@
 Chapter: "StyleGAN2 from the inside".
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -90,3 +91,12 @@ def resampling_weights(n: int, rounds: int, seed: int = 0) -> Float[Tensor, " r 
 def _ends(draws: Float[Tensor, " r"]) -> tuple[float, float]:
     low, high = torch.nanquantile(draws.double(), torch.tensor(_EDGES, dtype=torch.float64)).tolist()
     return low, high
+
+
+def finite(value: Any) -> Any:
+    """JSON has no nan and no infinity: None instead."""
+    if isinstance(value, Mapping):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Integer
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from pspnb.errors import PspnbError
 from pspnb.facets import Factors
+from pspnb.losses.perceptual import LPIPSLoss
 from pspnb.measure.answer_key import (
     AnswerKey,
     answer_key,
@@ -27,7 +28,7 @@ from pspnb.measure.answer_key import (
 )
 from pspnb.measure.between import KINDS, codes_between
 from pspnb.measure.pixels import masked_mse, power_spectrum, sharpness
-from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder
+from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder, UnitMapDistance
 from pspnb.nn.stylegan2 import Generator
 
 Columns = dict[str, Tensor]
@@ -38,19 +39,17 @@ Columns = dict[str, Tensor]
 class Instruments:
     """The measuring networks, in eval mode on one device. `perceptual_eval` and `lpips` (the published distance) may be missing."""
 
-    perceptual: nn.Module
+    perceptual: UnitMapDistance
     parsing: ParsingNet
     factors: FactorNet
     identity_eval: PlainEmbedder
-    perceptual_eval: nn.Module | None = None
-    lpips: nn.Module | None = None
+    perceptual_eval: UnitMapDistance | None = None
+    lpips: LPIPSLoss | None = None
 
-    def distances(self) -> dict[str, Any]:
-        """Name -> f(output, target) -> (b,)."""
-        found: dict[str, Any] = {"perceptual": self.perceptual, "perceptual_eval": self.perceptual_eval}
-        if self.lpips is not None:
-            found["lpips"] = self.lpips.per_sample
-        return {name: f for name, f in found.items() if f is not None}
+    def distances(self) -> dict[str, UnitMapDistance | LPIPSLoss]:
+        """Those that are there: name -> a network with `features(images)` and `distance(a, b)`."""
+        found = {"perceptual": self.perceptual, "perceptual_eval": self.perceptual_eval, "lpips": self.lpips}
+        return {name: net for name, net in found.items() if net is not None}
 
 
 def shipped_instruments(*, device: str | torch.device = "cpu", lpips_trunk: str | Path | None = None) -> Instruments:
@@ -65,8 +64,6 @@ def shipped_instruments(*, device: str | torch.device = "cpu", lpips_trunk: str 
     if missing := [n for n, net in nets.items() if net is None and n != "perceptual_eval"]:
         raise PspnbError(f"expected the shipped instruments, missing {', '.join(missing)}; install pspnb again")
     if lpips_trunk is not None:
-        from pspnb.losses.perceptual import LPIPSLoss
-
         nets["lpips"] = LPIPSLoss(trunk_file=lpips_trunk).to(device)
     return Instruments(**nets)
 
@@ -94,7 +91,7 @@ def measure_pairs(
     z: Float[Tensor, " n k"],
     *,
     device: str | torch.device = "cpu",
-    mixtures: int = 2000,
+    mixtures: int = 1000,
     progress: bool = False,
 ) -> Pairs:
     """Generate and render each z, measure both, and forget the images. Generator and instruments lie on `device`.
@@ -127,8 +124,11 @@ def differences(key: AnswerKey, fake: Float[Tensor, " n 3 s s"], instruments: In
     head = key.head
     columns = {"mse_head": masked_mse(fake, key.images, head), "mse_wall_cloth": masked_mse(fake, key.images, ~head)}
     truth, whole, alone = (pooled(x) for x in (key.images, fake, torch.where(head, fake, key.images)))
-    for name, distance in instruments.distances().items():
-        columns |= {f"{name}_whole": distance(whole, truth), f"{name}_head": distance(alone, truth)}
+    for name, net in instruments.distances().items():
+        true = net.features(truth)
+        columns |= {
+            f"{name}_{part}": net.distance(net.features(x), true) for part, x in (("whole", whole), ("head", alone))
+        }
     return columns
 
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.measure.answer_key import draw_z, pooled, synthesize
+from pspnb.measure.answer_key import batch_size, draw_z, pooled, synthesize
 from pspnb.nn.instruments import FactorNet
 from pspnb.nn.stylegan2 import Generator
 
@@ -61,7 +61,7 @@ def _swapped(a: Tensor, b: Tensor) -> dict[str, Tensor]:
 
 
 def _read(generator: Generator, factors: FactorNet, codes: Tensor) -> dict[str, Tensor]:
-    parts = [factors.predict(pooled(synthesize(generator, part))) for part in codes.split(100)]
+    parts = [factors.predict(pooled(synthesize(generator, part))) for part in codes.split(batch_size(codes.device))]
     return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
 
