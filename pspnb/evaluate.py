@@ -30,7 +30,9 @@ from pspnb.measure.sheets import write_sheets
 from pspnb.measure.styles import style_shares
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, split_arrays, to_unit
+from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.export import add_metrics, commit, hardware, write_whole
+from pspnb.training.imitation import average_of
 from pspnb.training.png import grid, write_png
 
 RESULTS = "book/results/generator"
@@ -155,15 +157,26 @@ def evaluate_shipped(*, out: str | Path = RESULTS) -> dict[str, Any]:
     return result
 
 
+def read_generator(what: str, *, device: str = "cpu") -> Generator:
+    """A shipped name, a file, or the folder of a run that imitates: its averaged generator. PspnbError for anything else."""
+    from pspnb import load_generator
+
+    if not Path(what).is_dir():
+        return load_generator(what, device=device)
+    state = load_checkpoint(Path(what) / "checkpoint.pt")
+    if "n_images" not in state["config"]:
+        raise PspnbError(f"expected a run of a generator that imitates Facets, got one without a teacher in {what}")
+    return average_of(state).to(device)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 whether the gate passes or not, 2 for what cannot be judged."""
-    from pspnb import load_generator
     from pspnb.translate import pick_device
 
     given = _parser().parse_args(arguments)
     try:
         device = pick_device(given.device)
-        generator = load_generator(given.generator, device=device)
+        generator = read_generator(given.generator, device=device)
         train = split_arrays("train", generator.size, n=given.nearest) if given.nearest else None
         instruments = shipped_instruments(device=device, lpips_trunk=given.lpips)
         result = evaluate_generator(
@@ -186,7 +199,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path(RESULTS), help="folder of metrics.json and the sheets")
     parser.add_argument("--n", type=int, default=10_000, help="how many z (default 10000)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
-    parser.add_argument("--generator", default=SHIPPED, help=f"shipped name or file (default {SHIPPED})")
+    parser.add_argument(
+        "--generator", default=SHIPPED, help=f"shipped name, file, or folder of a run (default {SHIPPED})"
+    )
     parser.add_argument("--seed", type=int, default=GATE_SEED, help="of the z")
     parser.add_argument("--lpips", type=Path, help="file of AlexNet's weights: the published LPIPS is reported too")
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,9 @@ from pspnb.measure.pairs import Instruments, Pairs, compare, join
 from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualNet, PlainEmbedder
 from pspnb.nn.stylegan2 import Generator
+from pspnb.training.checkpoint import save_checkpoint
 from pspnb.training.factor_targets import CIRCULAR, HEADS, RANGES
+from pspnb.training.imitation import ImitationConfig, build_generator
 
 KEY = coded_key()
 KINDS = ("unmixed", "midpoint", "truncated", "mixed", "latent_avg")
@@ -367,6 +369,26 @@ def test_the_whole_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     card = evaluate.card_metrics(result)
     assert card["gate_lines"] == len(gate.GATE) and card["frechet_floor_identity_eval"] > 0
+
+
+def test_a_run_that_imitates_is_judged_by_its_folder(tmp_path: Path) -> None:
+    config = ImitationConfig(style_dim=8, n_mlp=2, hidden=8, channels=tuple((r, 8) for r in (4, 8, 16, 32, 64)))
+    average = build_generator(config)
+    save_checkpoint(tmp_path / "checkpoint.pt", {"config": asdict(config), "average": average.state_dict()})
+    found = evaluate.read_generator(str(tmp_path))
+    z = draw_z(found, 2, seed=0)
+    assert torch.equal(found(z), average.eval()(z)) and float(found.latent_avg.abs().max()) > 0
+    save_checkpoint(tmp_path / "checkpoint.pt", {"config": {"size": 64}, "average": {}})
+    with pytest.raises(PspnbError, match="without a teacher"):
+        evaluate.read_generator(str(tmp_path))
+
+
+def test_the_short_verdict_on_what_is_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pspnb.load_generator", lambda name, device="cpu": tiny_generator())
+    monkeypatch.setattr(gate, "shipped_instruments", lambda **_: untrained())
+    found = gate.quick_verdict(n=16)
+    assert set(found["rows"]) == set(gate.ROWS) and "perceptual_whole" in found["missed"]
+    assert found["train encoders"] is False
 
 
 def test_bad_input_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
