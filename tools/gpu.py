@@ -230,6 +230,10 @@ class Job:
     options: tuple[tuple[str, Any], ...] = ()
 
 
+# A few replayed steps of an encoder on what the zoo holds: whether the encoders will run, known before their turn comes.
+SMOKE = Job("study", "smoke", options=(("steps", 120), ("replay", True), ("n_images", 512)))
+
+
 def shipped_jobs(sizes: Sizes) -> list[Job]:
     """The encoders of Table 1, and one that stopped early for the chapter on training."""
     long = (("seconds", sizes.encoder_seconds), ("preset", "gpu"))
@@ -267,7 +271,7 @@ def train(out: Path, device: str, sizes: Sizes, *, seconds: float, parts: Sequen
     report = Report(out / "train.json")
     report.add("plan", {"parts": list(parts), "seconds": seconds, "device": _device_name(device), **asdict(sizes)})
     team = Team(out, device, sizes, runs, deadline=deadline)
-    lessons = team.start(Job("lessons", "lessons")) if "generator" in parts else None
+    early = [team.start(Job("lessons", "lessons")), team.start(SMOKE)] if "generator" in parts else []
     with report.part("data") as note:
         jobs = [Job("cache", "cache")] + ([Job("lookalikes", "lookalikes")] if "instruments" in parts else [])
         note |= team.run(jobs, at_once=2)
@@ -280,7 +284,7 @@ def train(out: Path, device: str, sizes: Sizes, *, seconds: float, parts: Sequen
     passed = True
     if "generator" in parts:
         with report.part("lessons of the generator") as note:
-            note |= team.wait([lessons] if lessons else [])
+            note |= team.wait(early)
         with report.part("generator") as note:
             note |= team.run([Job("generator", "generator")], at_once=1)
             pack_zoo(out, newer_than=began)
@@ -410,6 +414,7 @@ def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, dev
     common: dict[str, Any] = {"variant": job["variant"], "device": device, "progress": False}
     if _tiny(sizes):
         common |= {"batch": 4, "n_images": 64}
+        options = {k: v for k, v in options.items() if k != "n_images"} | ({"steps": 4} if "n_images" in options else {})
     if seconds := options.pop("seconds", None):
         rate = _steps_per_second(folder.with_name(folder.name + "_rate"), common | options, sizes)
         options["steps"] = max(int(rate * seconds) // 250 * 250, 4 if _tiny(sizes) else 250)
