@@ -177,7 +177,16 @@ def _patterns(f: Factors) -> dict[str, Tensor]:
     return out
 
 
-_KINDS = ("background_pattern", "cloth_pattern", "collar", "glasses", "hat", "necklace", "earring_left", "earring_right")
+_KINDS = (
+    "background_pattern",
+    "cloth_pattern",
+    "collar",
+    "glasses",
+    "hat",
+    "necklace",
+    "earring_left",
+    "earring_right",
+)
 _PARTS = (
     "beard", "moustache", "stubble", "freckles", "parted", "bun", "curl", "fuzz", "hair_short", "hair_long", "hair_curly",
     "hair_afro", "hatted", "beanie", "cap", "sun_hat", "glasses", "earring_left", "earring_right", "necklace",
