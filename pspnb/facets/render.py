@@ -41,8 +41,8 @@ class Render:
 def render(factors: Factors, size: int, *, device: str | torch.device = "cpu", supersample: int = 2) -> Render:
     """Renders one portrait for each row of `factors` (see `sample_factors`, `combine`, `edit`).
 
-    `size`: side in pixels (16 to 1024). `supersample`: samples per axis in pixels that differ from a neighbour. Results lie on `device`, the factors
-    stay where they are. Raises ValueError when a factor is missing, misshapen or out of range.
+    `size`: side in pixels (16 to 1024). `supersample`: samples per axis in pixels that differ from a neighbour. Results lie
+    on `device`, the factors stay where they are. Raises ValueError when a factor is missing, misshapen or out of range.
     """
     if not 16 <= size <= 1024 or not 1 <= supersample <= 8:
         raise ValueError(f"expected size in [16, 1024] and supersample in [1, 8], got {size} and {supersample}")

@@ -17,19 +17,23 @@ class Measures(dict[str, Tensor]):
         return out
 
 
-class Samples:
-    """`idx` (n,) are places in the scene's list of sample points; `samples.name` is the measure `name` of each one's image."""
+class Measured:
+    """Sample points of several images for the fields: `points.name` is the measure `name` of each point's image."""
 
-    def __init__(self, measures: Measures, idx: Tensor, image: Tensor) -> None:
-        self.measures, self.idx, self.image = measures, idx, image
+    measures: Measures
+
+    def __init__(self) -> None:
         self._cache: dict[str, Tensor] = {}
 
     def __getattr__(self, name: str) -> Tensor:
         if name.startswith("_") or name not in self.measures:
             raise AttributeError(name)
         if name not in self._cache:
-            self._cache[name] = self.measures[name].index_select(0, self.image)
+            self._cache[name] = self._of_each(self.measures[name])
         return self._cache[name]
+
+    def _of_each(self, measure: Tensor) -> Tensor:
+        raise NotImplementedError
 
     def has(self, part: str) -> bool:
         """Whether any image of the chunk has the part (a measure above 0, or a kind as in "hat=1")."""
@@ -38,6 +42,17 @@ class Samples:
     def rgb(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
         """The colour measure `name`."""
         return getattr(self, f"{name}_r"), getattr(self, f"{name}_g"), getattr(self, f"{name}_b")
+
+
+class Samples(Measured):
+    """A list: `idx` (n,) are places in the scene's list of sample points, `image` (n,) their images."""
+
+    def __init__(self, measures: Measures, idx: Tensor, image: Tensor) -> None:
+        super().__init__()
+        self.measures, self.idx, self.image = measures, idx, image
+
+    def _of_each(self, measure: Tensor) -> Tensor:
+        return measure.index_select(0, self.image)
 
     def take(self, buffer: Tensor) -> Tensor:
         """The samples' values of a buffer with one value for each point of the scene."""
@@ -49,12 +64,13 @@ class Samples:
         return Samples(self.measures, self.idx.index_select(0, rows), self.image.index_select(0, rows)), rows
 
 
-class Rows:
+class Rows(Measured):
     """A list of samples laid out as a table, a row for each image that has any, so that measures are columns and nothing has
     to be gathered: on a CPU a gather costs eight multiplications. Rows are filled up with samples that `unpack` leaves out.
     The list must be sorted by image."""
 
     def __init__(self, s: Samples) -> None:
+        super().__init__()
         count = torch.bincount(s.image, minlength=len(s.measures["eye_x"]))
         self.measures = s.measures
         self.images = count.nonzero().squeeze(1)
@@ -67,18 +83,9 @@ class Rows:
         self._unpack = torch.arange(len(s.image), device=s.image.device) + (
             row * len(place) - first.index_select(0, row)
         )
-        self._cache: dict[str, Tensor] = {}
 
-    def __getattr__(self, name: str) -> Tensor:
-        if name.startswith("_") or name not in self.measures:
-            raise AttributeError(name)
-        if name not in self._cache:
-            self._cache[name] = self.measures[name].index_select(0, self.images)[:, None]
-        return self._cache[name]
-
-    def has(self, part: str) -> bool:
-        """As `Samples.has`."""
-        return part in self.measures.has
+    def _of_each(self, measure: Tensor) -> Tensor:
+        return measure.index_select(0, self.images)[:, None]
 
     def pack(self, values: Tensor) -> Tensor:
         """A list of values as a table."""
@@ -135,7 +142,9 @@ def march(
     return torch.cat(found_idx), torch.cat(found_t)
 
 
-def _step(field, s, o: tuple, d: tuple, state: tuple, slowest: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _step(
+    field, s: Measured, o: tuple, d: tuple, state: tuple, slowest: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One step of every ray: new t, distance, stride and again the distance where it was measured."""
     t, before, stride = state[:3]
     dist = field(o[0] + d[0] * t, o[1] + d[1] * t, o[2] + d[2] * t, s)
