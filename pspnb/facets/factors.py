@@ -127,7 +127,12 @@ TABLE: Final[tuple[Factor, ...]] = (
     _flat(_I, "hair_part", -1.0, 1.0, "relative", "side of the parting"),
     _kind(_I, "beard", {"none": 0.64, "stubble": 0.12, "moustache": 0.10, "full": 0.14}, "beard"),
     _rare(_I, "freckles", 0.0, 1.0, 0.65, "density of freckles"),
-    _kind(_I, "freckle_variant", _even(*map(str, range(FRECKLE_VARIANTS))), "where the freckles are (1 mirrors 0, 3 mirrors 2)"),
+    _kind(
+        _I,
+        "freckle_variant",
+        _even(*map(str, range(FRECKLE_VARIANTS))),
+        "where the freckles are (1 mirrors 0, 3 mirrors 2)",
+    ),
     _flat(_I, "age", 0.0, 1.0, "relative", "strength of the age lines"),
     _turns(_I, "hair_phase", "where locks, strands and curls lie"),
     _flat(_F, "yaw", -40.0, 40.0, "degrees", "face turned to the image's right (positive)"),

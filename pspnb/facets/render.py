@@ -15,9 +15,9 @@ from pspnb.facets.geometry.camera import ZOOM, body_frame, head_frame
 from pspnb.facets.geometry.head import head_field
 from pspnb.facets.geometry.pixels import Samples
 from pspnb.facets.geometry.shape import measures
+from pspnb.facets.paint.draw import draw, earring_places
 from pspnb.facets.paint.light import light_measures
 from pspnb.facets.sampling import validate
-from pspnb.facets.paint.draw import draw, earring_places
 from pspnb.facets.scene import Scene
 
 RENDER_VERSION = 2
@@ -41,8 +41,8 @@ class Render:
 def render(factors: Factors, size: int, *, device: str | torch.device = "cpu", supersample: int = 2) -> Render:
     """Renders one portrait for each row of `factors` (see `sample_factors`, `combine`, `edit`).
 
-    `size`: side in pixels (16 to 1024). `supersample`: samples per axis in pixels that differ from a neighbour. Results lie on `device`, the factors
-    stay where they are. Raises ValueError when a factor is missing, misshapen or out of range.
+    `size`: side in pixels (16 to 1024). `supersample`: samples per axis in pixels that differ from a neighbour. Results lie
+    on `device`, the factors stay where they are. Raises ValueError when a factor is missing, misshapen or out of range.
     """
     if not 16 <= size <= 1024 or not 1 <= supersample <= 8:
         raise ValueError(f"expected size in [16, 1024] and supersample in [1, 8], got {size} and {supersample}")
@@ -75,7 +75,9 @@ def _render_chunk(f: Factors, size: int, device: torch.device, ss: int) -> tuple
     """One sample in every pixel's middle; then ss x ss samples in the pixels where something changes to a neighbour."""
     head, body = head_frame(f["yaw"], f["pitch"], f["roll"]), body_frame(f["yaw"], f["roll"])
     per_image = measures(f)
-    per_image.update({**light_measures(f), **head.planes("head"), **body.planes("body"), **earring_places(per_image, head)})
+    per_image.update(
+        {**light_measures(f), **head.planes("head"), **body.planes("body"), **earring_places(per_image, head)}
+    )
     scene = Scene.grid(per_image.to(device), len(f["yaw"]), size)
     draw(scene)
     if ss > 1:
@@ -83,25 +85,26 @@ def _render_chunk(f: Factors, size: int, device: torch.device, ss: int) -> tuple
         fine = scene.around(edges, ss)
         draw(fine)
         for plane, samples in zip(scene.colour, fine.colour, strict=True):
-            plane.index_copy_(0, edges, _average(samples.view(ss * ss, -1)))
-        scene.label.index_copy_(0, edges, _vote(fine.label.view(ss * ss, -1)))
+            plane.index_copy_(0, edges, _average(samples.view(-1, ss * ss)))
+        scene.label.index_copy_(0, edges, _vote(fine.label.view(-1, ss * ss)))
     image = torch.stack([c.view(-1, size, size) for c in scene.colour], 1)
     return image * 2.0 - 1.0, scene.label.view(-1, size, size)
 
 
-def _average(samples: Float[Tensor, "k n"]) -> Float[Tensor, "n"]:
-    total = samples[0].clone()
-    for plane in samples[1:]:
+def _average(samples: Float[Tensor, " n k"]) -> Float[Tensor, " n"]:
+    total = samples[:, 0].clone()
+    for plane in samples[:, 1:].unbind(1):
         total += plane  # one by one: a sum over an axis may add in another order on another machine
-    return total * (1.0 / len(samples))
+    return total * (1.0 / samples.shape[1])
 
 
-def _vote(samples: UInt8[Tensor, "k n"]) -> UInt8[Tensor, "n"]:
+def _vote(samples: UInt8[Tensor, " n k"]) -> UInt8[Tensor, " n"]:
     """The most frequent class among a pixel's samples; among equals the one with the highest id."""
-    best, votes = samples[0], torch.zeros_like(samples[0])
-    for i, a in enumerate(samples):
+    planes = samples.t().contiguous()
+    best, votes = planes[0], torch.zeros_like(planes[0])
+    for i, a in enumerate(planes):
         count = torch.zeros_like(votes)
-        for b in samples[i:]:
+        for b in planes[i:]:
             count += a == b
         better = (count > votes) | ((count == votes) & (a > best))
         best, votes = torch.where(better, a, best), torch.where(better, count, votes)

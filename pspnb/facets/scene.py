@@ -93,7 +93,9 @@ class Scene:
         self.depth = torch.full_like(self.x, _NOWHERE)
         if self.known is not None:
             self.depth = torch.where(self.known.smooth, self.known.depth, _NOWHERE)
-        self.surface = torch.zeros_like(self.x, dtype=torch.uint8) if self.known is None else self.known.first * self.known.smooth
+        self.surface = (
+            torch.zeros_like(self.x, dtype=torch.uint8) if self.known is None else self.known.first * self.known.smooth
+        )
         self.normal = [torch.zeros_like(self.x) for _ in range(3)] if self.known is None else list(self.known.normal)
         self.colour = [torch.zeros_like(self.x) for _ in range(3)]
         self.label = torch.zeros_like(self.surface)
@@ -129,18 +131,18 @@ class Scene:
         return found.view(-1).nonzero().squeeze(1)
 
     def around(self, pixels: Tensor, ss: int) -> "Scene":
-        """ss x ss samples in each of these pixels: sample k of pixel i is point k * len(pixels) + i."""
+        """ss x ss samples in each of these pixels: sample k of pixel i is point i * ss * ss + k."""
         step = 2.0 / (ZOOM * self.size)
         offsets = [((k + 0.5) * (1.0 / ss) - 0.5) * step for k in range(ss)]
-        dx = torch.tensor(offsets, device=self.x.device).repeat(ss)[:, None]
-        dy = torch.tensor(offsets, device=self.x.device).repeat_interleave(ss)[:, None]
-        x, y = self.x.index_select(0, pixels) + dx, self.y.index_select(0, pixels) - dy
-        every = lambda a: a.index_select(0, pixels).repeat(ss * ss)  # noqa: E731
-        n = [c.index_select(0, pixels) for c in self.normal]
+        dx = torch.tensor(offsets, device=self.x.device).repeat(ss)
+        dy = torch.tensor(offsets, device=self.x.device).repeat_interleave(ss)
+        x, y = self.x.index_select(0, pixels)[:, None] + dx, self.y.index_select(0, pixels)[:, None] - dy
+        every = lambda a: a.index_select(0, pixels).repeat_interleave(ss * ss)  # noqa: E731
+        n = [c.index_select(0, pixels)[:, None] for c in self.normal]
         smooth = self._smooth().index_select(0, pixels)
         tilt = (n[0] * dx - n[1] * dy) * (1.0 / n[2].clamp(min=_FACING))
-        depth = (self.depth.index_select(0, pixels) - tilt).view(-1)
-        smooth = smooth.repeat(ss * ss)
+        depth = (self.depth.index_select(0, pixels)[:, None] - tilt).view(-1)
+        smooth = smooth.repeat_interleave(ss * ss)
         near = {k: tuple(every(v) for v in self._near(k)) for k in (BODY, HEAD, HAIR, HAT)}
         known = Known(every(self.surface), smooth, depth, tuple(every(c) for c in self.normal), near)  # type: ignore[arg-type]
         return Scene(self.measures, self.size, every(self.image), x.view(-1), y.view(-1), known)
@@ -189,7 +191,11 @@ class Scene:
 
     def _within_bound(self, surface: Surface) -> tuple[Samples, Tensor, Tensor]:
         m, b = self.measures, len(self.measures["eye_x"])
-        worn = torch.arange(b, device=self.x.device) if surface.worn is None else (m[surface.worn] > 0).nonzero().squeeze(1)
+        worn = (
+            torch.arange(b, device=self.x.device)
+            if surface.worn is None
+            else (m[surface.worn] > 0).nonzero().squeeze(1)
+        )
         o = tuple(c.view(b, -1).index_select(0, worn) for c in self.rays[surface.frame])
         d = tuple(m[f"{surface.frame}_d{i}"].index_select(0, worn)[:, None] for i in range(3))
         shape = {k: m[k].index_select(0, worn) for k in surface.bound_needs}
@@ -211,7 +217,10 @@ class Scene:
             return
         o, d = self.along(surface.frame, s)
         floor = torch.maximum(end, s.take(self.depth))
-        idx, t = march(surface.field, s, o, d, start, floor, surface.steps, surface.tolerance, surface.slowest)
+        idx, t = march(
+            surface.field, s, o, d, start, floor, surface.steps, surface.tolerance, surface.slowest,
+            4 if self.known is None else 2,
+        )  # fmt: skip
         self.depth.index_copy_(0, idx, t)
         self.surface.index_fill_(0, idx, surface.number)
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pspnb.facets.geometry.fields import ellipsoid, sin_turns, smax, smin
 from pspnb.facets.geometry.hair import hat_line
-from pspnb.facets.geometry.pixels import Samples
+from pspnb.facets.geometry.pixels import Measured
 
 BEANIE, CAP, SUN_HAT = 1, 2, 3
 
@@ -19,12 +19,12 @@ def hat_bound(m: dict[str, Tensor]) -> tuple[tuple, tuple]:
     return (0.0, 0.42, fixed(-0.05, -0.05, 0.12, 0.05)), (1.0 / rx, 1.0 / ry, 1.0 / rz)
 
 
-def _crown(x: Tensor, y: Tensor, z: Tensor, s: Samples, line: Tensor, tall: float) -> Tensor:
+def _crown(x: Tensor, y: Tensor, z: Tensor, s: Measured, line: Tensor, tall: float) -> Tensor:
     crown = ellipsoid(x, y - 0.16, z + 0.06, (1.0 / (s.head_w + 0.085), 1.0 / (s.head_h + tall), 1.0 / 0.665), 0.55)
     return smax(crown, line - y, 0.03)
 
 
-def beanie_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
+def beanie_field(x: Tensor, y: Tensor, z: Tensor, s: Measured) -> Tensor:
     """Signed distance, approximately, to a knitted hat with a rolled band and a pompom."""
     line = hat_line(x, z, s)
     crown = _crown(x, y, z, s, line, 0.14)
@@ -35,7 +35,7 @@ def beanie_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     return torch.minimum(smin(crown, band, 0.03), pom)
 
 
-def cap_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
+def cap_field(x: Tensor, y: Tensor, z: Tensor, s: Measured) -> Tensor:
     """Signed distance, approximately, to a cap whose visor is bent down at its sides."""
     crown = _crown(x, y, z, s, hat_line(x, z, s), 0.09)
     vx, vz = x * 2.35, (z - 0.52) * 2.1
@@ -43,7 +43,7 @@ def cap_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     return smin(crown, smax((torch.sqrt(vx * vx + vz * vz) - 1.0) * 0.42, sheet, 0.02), 0.02)
 
 
-def sun_hat_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
+def sun_hat_field(x: Tensor, y: Tensor, z: Tensor, s: Measured) -> Tensor:
     """Signed distance, approximately, to a straw hat with a wide, slightly waving brim."""
     crown = _crown(x, y, z, s, hat_line(x, z, s), 0.10)
     bx, bz = x * 1.08, (z + 0.02) * 1.06
@@ -65,7 +65,7 @@ def glasses_sheet(o: tuple, d: tuple) -> tuple[Tensor, Tensor, Tensor]:
     return t, o[0] + d[0] * t, o[1] + d[1] * t
 
 
-def glasses_rim(x: Tensor, y: Tensor, s: Samples) -> tuple[Tensor, Tensor]:
+def glasses_rim(x: Tensor, y: Tensor, s: Measured) -> tuple[Tensor, Tensor]:
     """(distance to the lens outline, negative inside the lens; distance to the bridge)."""
     ax = x.abs()
     cx, cy = ax - s.eye_x - 0.008, y - s.eye_y + 0.010
@@ -101,6 +101,6 @@ def earring(dx: Tensor, dy: Tensor, kind: Tensor) -> tuple[Tensor, Tensor, Tenso
     return dist, nx.clamp(-1, 1), ny.clamp(-1, 1)
 
 
-def temple(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
+def temple(x: Tensor, y: Tensor, z: Tensor, s: Measured) -> Tensor:
     """Whether a point of the head lies under the arm of the glasses."""
     return (s.glasses > 0) & ((y - s.eye_y - 0.03).abs() < 0.015) & (x.abs() > 0.36) & (z > -0.05) & (z < 0.50)

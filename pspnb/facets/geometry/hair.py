@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pspnb.facets.geometry.fields import ellipsoid, ramp, sin_turns, smax, smin
-from pspnb.facets.geometry.pixels import Samples
+from pspnb.facets.geometry.pixels import Measured
 
 BOUND_NEEDS = (
     "curtain", "curl", "head_w", "head_h", "hair_top", "hair_side", "hair_back", "bun", "bun_y", "curtain_end", "flare",
@@ -26,7 +26,7 @@ def bound(m: dict[str, Tensor]) -> tuple[tuple, tuple]:
     return (0.0, cy[:, None], -0.065), (1.0 / (rx * grow)[:, None], 1.0 / ry[:, None], 1.0 / (rz * grow)[:, None])
 
 
-def opening(x: Tensor, y: Tensor, s: Samples) -> Tensor:
+def opening(x: Tensor, y: Tensor, s: Measured) -> Tensor:
     """Signed distance, roughly, to the outline of the face opening in the head's (x, y) plane; negative inside."""
     u = (x - s.part_x * ramp(y, 0.0, 0.35)).mul_(s.inv_open_half)
     # Partings lift the hairline into an arch at the part; fringes are straight; a comb's teeth make it less than perfect.
@@ -37,7 +37,7 @@ def opening(x: Tensor, y: Tensor, s: Samples) -> Tensor:
     return u.mul_(u).add_(v2).add_(1e-6).sqrt_().sub_(1.0).sub_(teeth).mul_(s.open_half)
 
 
-def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Samples, *, hanging: bool, curly: bool) -> Tensor:
+def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Measured, *, hanging: bool, curly: bool) -> Tensor:
     """Signed distance, approximately, to hair of one kind (negative inside)."""
     d = ellipsoid(x, y - 0.16, z + 0.065, (s.inv_hair_x, s.inv_hair_y, s.inv_hair_z), 0.53)
     if s.has("parted") and not curly:
@@ -82,7 +82,7 @@ def curl_warp(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     return x * (1.0 + 0.12 * sin_turns(y * 1.9)), y + 0.07 * sin_turns(x * 1.7 + 0.25) + 0.05 * sin_turns(z * 1.3)
 
 
-def _curls(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
+def _curls(x: Tensor, y: Tensor, z: Tensor, s: Measured) -> Tensor:
     """Bumps of two sizes."""
     f, phase = s.curl_freq, s.hair_phase
     x, y = curl_warp(x, y, z)
@@ -91,6 +91,6 @@ def _curls(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     return (wave + 0.5 * fine) * 1.4
 
 
-def hat_line(x: Tensor, z: Tensor, s: Samples) -> Tensor:
+def hat_line(x: Tensor, z: Tensor, s: Measured) -> Tensor:
     """The height of a hat's lower edge on the head: higher in front than behind."""
     return 0.30 + 0.16 * z

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from pspnb.facets.geometry.fields import bump, ellipsoid, ramp, smax, smin
-from pspnb.facets.geometry.pixels import Samples
+from pspnb.facets.geometry.pixels import Measured
 
 BOUND_NEEDS = ("head_h", "chin_y", "jaw_drop", "ear_base", "ear_out")
 
@@ -15,12 +15,12 @@ def bound(m: dict[str, Tensor]) -> tuple[tuple, tuple]:
     return (0.0, ((top + low) * 0.5)[:, None], 0.06), (1.0 / rx[:, None], 1.0 / ry[:, None], 1 / 0.74)
 
 
-def jaw_shift(y: Tensor, s: Samples) -> Tensor:
+def jaw_shift(y: Tensor, s: Measured) -> Tensor:
     """How far an open mouth has pulled the face down at height y."""
     return s.jaw_drop * ramp(y - s.mouth_y, 0.05, -0.13)
 
 
-def nose_field(ax: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
+def nose_field(ax: Tensor, y: Tensor, z: Tensor, s: Measured) -> Tensor:
     """Distance to the nose: a tapered capsule from the bridge to the tip, and two wings."""
     wy, wz = y - s.bridge_y, z - 0.485
     h = (wy * s.nose_py).add_(wz * s.nose_pz).clamp_(0.0, 1.0)
@@ -31,13 +31,13 @@ def nose_field(ax: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     return smin(ridge, wing, 0.035)
 
 
-def beard_mask(ax: Tensor, y: Tensor, s: Samples) -> Tensor:
+def beard_mask(ax: Tensor, y: Tensor, s: Measured) -> Tensor:
     """Where a full beard grows, 0 to 1: the jaw up to the sideburns, below the cheek line."""
     line = s.mouth_y + 0.09 + 1.5 * (ax - 0.17).clamp(min=0.0) * (ax - 0.17).clamp(min=0.0) * 2.2
     return ramp(line - y, -0.02, 0.035)
 
 
-def head_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
+def head_field(x: Tensor, y: Tensor, z: Tensor, s: Measured) -> Tensor:
     """Signed distance, approximately, to the bare head (negative inside)."""
     ax = x.abs()
     nose = nose_field(ax, y, z, s)

@@ -152,7 +152,8 @@ def _derived(m: dict[str, Tensor]) -> dict[str, Tensor]:
         "nose_dy": dy, "nose_dz": dz, "nose_py": dy * short, "nose_pz": dz * short,
         "nose_taper": m["nose_w"] * 0.80 - m["nose_b"], "wing_x": m["nose_w"] * 0.80, "inv_wing": 1.0 / (m["nose_w"] * 0.62),
         "wing_y": m["nose_tip_y"] + 0.008 - m["nose_up"],
-        "ear_x": m["ear_base"] + 0.012 + m["ear_out"], "chin_c": m["chin_y"] + 0.09 + 0.016 * (5.7 - m["inv_chin_w"]), "cheek_y": 0.03 * m["smile"] - 0.155,
+        "ear_x": m["ear_base"] + 0.012 + m["ear_out"],
+        "chin_c": m["chin_y"] + 0.09 + 0.016 * (5.7 - m["inv_chin_w"]), "cheek_y": 0.03 * m["smile"] - 0.155,
         "cheek_out": m["cheek"] - 0.135,
         "inv_hair_x": 1.0 / (m["head_w"] + m["hair_side"]), "inv_hair_y": 1.0 / (m["head_h"] + m["hair_top"]),
         "inv_hair_z": 1.0 / (0.565 + m["hair_back"]), "inv_open_half": 1.0 / m["open_half"],
@@ -177,7 +178,16 @@ def _patterns(f: Factors) -> dict[str, Tensor]:
     return out
 
 
-_KINDS = ("background_pattern", "cloth_pattern", "collar", "glasses", "hat", "necklace", "earring_left", "earring_right")
+_KINDS = (
+    "background_pattern",
+    "cloth_pattern",
+    "collar",
+    "glasses",
+    "hat",
+    "necklace",
+    "earring_left",
+    "earring_right",
+)
 _PARTS = (
     "beard", "moustache", "stubble", "freckles", "parted", "bun", "curl", "fuzz", "hair_short", "hair_long", "hair_curly",
     "hair_afro", "hatted", "beanie", "cap", "sun_hat", "glasses", "earring_left", "earring_right", "necklace",

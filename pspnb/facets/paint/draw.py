@@ -76,7 +76,11 @@ def earring_places(m: Measures, head: Frame) -> dict[str, Tensor]:
     the viewer: there the cheek hides it, and what hangs from it."""
     out = {}
     for side, name in ((-1.0, "earring_left"), (1.0, "earring_right")):
-        lobe = [side * (m["ear_base"] + 0.004 + 0.6 * m["ear_out"]), -0.02 - m["ear_h"], torch.full_like(m["ear_h"], -0.02)]
+        lobe = [
+            side * (m["ear_base"] + 0.004 + 0.6 * m["ear_out"]),
+            -0.02 - m["ear_h"],
+            torch.full_like(m["ear_h"], -0.02),
+        ]
         x, y, z = (c[:, 0] for c in head.to_camera(*(c[:, None] for c in lobe)))
         seen = (m[name] > 0) & (side * head.matrix[:, 2, 0] > -0.25)
         out |= {f"{name}_x": torch.where(seen, x, 9.0), f"{name}_y": y, f"{name}_z": z}
