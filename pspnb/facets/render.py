@@ -41,7 +41,7 @@ class Render:
 def render(factors: Factors, size: int, *, device: str | torch.device = "cpu", supersample: int = 2) -> Render:
     """Renders one portrait for each row of `factors` (see `sample_factors`, `combine`, `edit`).
 
-    `size`: side in pixels (16 to 1024). `supersample`: samples per pixel and axis, where a pixel differs from its neighbours. Results lie on `device`, the factors
+    `size`: side in pixels (16 to 1024). `supersample`: samples per axis in pixels that differ from a neighbour. Results lie on `device`, the factors
     stay where they are. Raises ValueError when a factor is missing, misshapen or out of range.
     """
     if not 16 <= size <= 1024 or not 1 <= supersample <= 8:

@@ -18,7 +18,7 @@ from pspnb.facets.geometry.pixels import Measures, Samples, gradient, march, sph
 RGB = tuple[Tensor, Tensor, Tensor]
 WALL, BODY, HEAD, HAIR, HAT = 0, 1, 2, 3, 4
 _NOWHERE = -9.0
-_CONTRAST = 0.07  # difference of a colour channel (0 to 1) between neighbours that asks for more samples
+_CONTRAST = 0.085  # difference of a colour channel (0 to 1) between neighbours that asks for more samples
 _FACING = 0.4  # the smallest normal component towards the viewer at which a surface is taken for flat within a pixel
 
 

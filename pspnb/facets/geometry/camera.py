@@ -46,7 +46,8 @@ class Frame:
         out = {}
         for i in range(3):
             start = m[:, 0, i] * (p[0] + self.shift[:, 0]) + m[:, 1, i] * (p[1] + self.shift[:, 1]) + m[:, 2, i] * p[2]
-            out |= {f"{name}_x{i}": m[:, 0, i], f"{name}_y{i}": m[:, 1, i], f"{name}_d{i}": m[:, 2, i], f"{name}_o{i}": p[i] - start}
+            out |= {f"{name}_{row}{i}": m[:, k, i] for k, row in enumerate("xyd")}
+            out[f"{name}_o{i}"] = p[i] - start
         return out
 
     def to_camera(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -53,12 +53,15 @@ def _skull(f: Factors) -> dict[str, Tensor]:
     """The head without its features. The jaw follows the skull, so that no combination of factors falls apart."""
     head_w = 0.485 + 0.055 * f["head_width"]
     jaw_w = 0.855 * head_w + 0.060 * f["jaw_width"] + 0.012 * f["smile"].clamp(min=0)
+    # the head's half width where the ears are: skull and jaw, and the smooth union's bulge between them
+    blend = (0.24 - 0.955 * (head_w - jaw_w).abs()).clamp(min=0.0)
+    ear_base = 0.955 * torch.maximum(head_w, jaw_w) + (0.25 / 0.24) * blend * blend - 0.009
     return {
         "head_w": head_w, "head_h": 0.545 + 0.055 * f["head_height"], "jaw_w": jaw_w,
         "chin_y": -0.565 - 0.060 * f["chin_length"], "inv_chin_w": 5.7 - 1.4 * f["chin_width"],
         "cheek": 0.135 + 0.045 * f["cheek_fullness"], "cheek_x": 0.485 * head_w, "jaw_drop": 0.075 * f["mouth_open"],
-        "ear_h": 0.125 + 0.042 * f["ear_size"], "ear_out": 0.012 + 0.036 * f["ear_angle"],
-        "ear_base": torch.maximum(head_w, 0.97 * jaw_w),
+        "ear_h": 0.125 + 0.042 * f["ear_size"], "ear_out": 0.024 + 0.028 * f["ear_angle"],
+        "ear_base": ear_base,
         "stubble": (f["beard"] == 1).float(), "moustache": (f["beard"] >= 2).float(), "beard": (f["beard"] == 3).float(),
         "age": f["age"], "freckles": f["freckles"], "smile": f["smile"], "mouth_open": f["mouth_open"],
     }  # fmt: skip
@@ -93,7 +96,7 @@ def _features(f: Factors, skull: dict[str, Tensor]) -> dict[str, Tensor]:
 def _hair(f: Factors, skull: dict[str, Tensor]) -> dict[str, Tensor]:
     rows = _lookup(tuple(HAIR_TABLE[name] for name in HAIR_STYLES), f["hair_style"])
     out = {name: rows[:, i] for i, name in enumerate(_HAIR_COLUMNS)}
-    grow = 1.0 + 0.22 * f["hair_volume"]
+    grow = 1.0 + 0.17 * f["hair_volume"]
     for name in ("hair_top", "hair_side", "hair_back"):
         out[name] = out[name] * grow
     length = 0.09 * f["hair_length"]

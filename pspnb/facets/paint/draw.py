@@ -88,7 +88,8 @@ def _draw_earrings(scene: Scene) -> None:
         worn = scene.measures[name] > 0
         s = scene.samples(worn.index_select(0, scene.image) & (scene.y.abs() < 0.5))
         dx, dy = s.take(scene.x) - getattr(s, f"{name}_x"), s.take(scene.y) - getattr(s, f"{name}_y")
-        near = (dx.abs() < 0.12) & (dy.abs() < 0.20) & (getattr(s, f"{name}_z") + 0.05 > s.take(scene.depth))
+        cover = torch.where(s.take(scene.surface) == HAIR, 0.03, -0.05)  # what hangs in thick hair is not seen
+        near = (dx.abs() < 0.12) & (dy.abs() < 0.20) & (getattr(s, f"{name}_z") - cover > s.take(scene.depth))
         s, rows = s.where(near)
         if not len(rows):
             continue

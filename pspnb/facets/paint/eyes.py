@@ -77,7 +77,7 @@ def paint_brows(c: Canvas, x: Tensor, y: Tensor, z: Tensor, strand: float) -> No
     u = ex * s.inv_brow
     arch = s.eye_y + s.brow_y + s.brow_a * ex - 0.021 * (u - 0.05) * (u - 0.05) + 0.010
     thick = s.brow_t * (1.05 - 0.42 * ramp(u, 0.1, 1.2)) * ramp(u, -1.28, -0.95)
-    hair = 1.0 + strand * 0.12 * sin_turns(ex * 24.0 - (y - arch) * 16.0)
+    hair = 1.0 + strand * 0.06 * sin_turns(ex * 24.0 - (y - arch) * 16.0)
     alpha = ramp((y - arch).abs(), thick * 1.25, thick * 0.55) * ramp(u, 1.28, 1.0) * ramp(u, -1.25, -1.0)
     ink = tuple(k * 0.62 + 0.02 for k in s.rgb("hair"))
     c.cover(ink, (alpha * 0.86 * hair).clamp(0.0, 1.0), rows)

@@ -122,7 +122,7 @@ def _paint_beard(c: Canvas, x, ax, y, yl, z, front: Tensor, strand: float) -> No
     grain = 1.0 + strand * (
         0.09 * sin_turns(ax * 23.0 + 0.5 * sin_turns(y * 2.3)) + 0.07 * sin_turns(ax * 11.0 + 3.0 * y)
     )
-    ink = tuple(k * 0.80 * grain for k in s.rgb("hair"))
+    ink = tuple(k * tone * grain for k, tone in zip(s.rgb("hair"), (0.88, 0.80, 0.74), strict=True))
     shadow = torch.maximum(grow * bare, tash) * s.stubble
     for k, h in enumerate(s.rgb("hair")):
         c.rgb[k] = c.rgb[k] + (c.rgb[k] * 0.62 + h * 0.12 - c.rgb[k]) * shadow * 0.72

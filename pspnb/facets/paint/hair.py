@@ -10,7 +10,7 @@ from pspnb.facets.paint.canvas import Canvas
 
 
 def paint_hair(s: Samples, p: tuple[Tensor, Tensor, Tensor], n: tuple[Tensor, Tensor, Tensor], carry) -> Canvas:
-    """Points p in the head's frame, normals n in the camera's. `carry(cycles)` says how much of a pattern of so many cycles per unit the resolution can carry, 0 to 1."""
+    """Albedo at points p of the head's frame with normals n of the camera's. `carry(cycles)` says how much of a pattern of so many cycles per unit the resolution can carry, 0 to 1."""
     x, y, z = p
     c = Canvas(s, s.rgb("hair"), "hair")
     # across-strand coordinate: hair falls from the parting, so strands lie at equal x near the crown and at equal angle below

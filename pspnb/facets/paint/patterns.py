@@ -54,7 +54,7 @@ def _cloth_florets(u, v, p, q):
     _, _, du, dv = _cells(u, v)
     r2 = du * du + dv * dv
     star = (du * du - dv * dv) * (du * du - dv * dv) / (r2 * r2 + 1e-6)
-    return ramp(r2 * (1.0 + 1.4 * star), 0.150, 0.095), ramp(r2, 0.036, 0.016)
+    return ramp(r2 * (2.6 - 1.6 * star), 0.180, 0.120), ramp(r2, 0.026, 0.010)
 
 
 _CLOTHS = (None, _cloth_stripes, _cloth_checks, _cloth_dots, _cloth_zigzag, _cloth_argyle, _cloth_florets)
@@ -128,9 +128,9 @@ def _bokeh(a, b, x, y, s):
     u, v = a * 0.8 + 2.0 * s.background_phase_x, b * 0.8 + 2.0 * s.background_phase_y
     odd_i, odd_j, du, dv = _cells(u, v)
     size = 0.07 + 0.12 * (odd_i - odd_j).abs()
-    large = ramp(du * du + dv * dv, size, size * 0.55) * (0.60 - 0.20 * (odd_i - odd_j).abs())
+    large = ramp(du * du + dv * dv, size, size * 0.55) * (0.80 - 0.25 * (odd_i - odd_j).abs())
     _, _, du, dv = _cells(u * 2.0 + 0.5, v * 2.0 + 0.5)
-    return large + ramp(du * du + dv * dv, 0.08, 0.03) * 0.25
+    return large + ramp(du * du + dv * dv, 0.08, 0.03) * 0.35
 
 
 _WALLS = (_gradient, _stripes, _dots, _tiles, _waves, _rays, _leaves, _bokeh)
