@@ -6,7 +6,7 @@ Chapter: "The world of Facets".
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -141,21 +141,34 @@ NUMBERS, CHOICES = _columns()
 
 
 class FactorLoss(torch.nn.Module):
-    """Squared error of the numbers and cross entropy of the choices, from outputs in the order of HEADS, where they show."""
+    """Squared error of the numbers and cross entropy of the choices, from outputs in the order of HEADS, where they show.
+
+    `of`: names of the factors that count (default: all).
+    """
 
     numbers: Tensor
     choices: Tensor
+    numbers_count: Tensor
+    choices_count: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, of: Collection[str] = tuple(HEADS)) -> None:
         super().__init__()
+        # One entry a column of FactorTargets: its share in a mean over the factors that count.
+        names = [name for name in (*RANGES, *CIRCULAR) for _ in range(HEADS[name])]
+        chosen = [name for name in HEADS if BY_NAME[name].kind == "categorical"]
+        count = {"numbers_count": [n in of for n in names], "choices_count": [n in of for n in chosen]}
+        for name, counts in count.items():
+            self.register_buffer(name, torch.tensor(counts).float() / max(sum(counts), 1), persistent=False)
         self.register_buffer("numbers", torch.tensor(NUMBERS), persistent=False)
         self.register_buffer("choices", torch.tensor(CHOICES), persistent=False)
 
     def forward(self, outputs: Float[Tensor, " b k"], truth: FactorTargets) -> tuple[Tensor, dict[str, Tensor]]:
         """4 squared + entropy, and the two for the log."""
         outputs = outputs.float()
-        squared = ((outputs[:, self.numbers] - truth.numbers).square() * truth.number_weights).mean()
+        errors = (outputs[:, self.numbers] - truth.numbers).square() * truth.number_weights
+        squared = (errors.mean(dim=0) * self.numbers_count).sum()
         padded = F.pad(outputs, [0, 1], value=-1e4)  # what no choice has is never chosen
         logits = padded[:, self.choices].movedim(2, 1)
-        entropy = (F.cross_entropy(logits, truth.choices, reduction="none") * truth.choice_weights).mean()
+        errors = F.cross_entropy(logits, truth.choices, reduction="none") * truth.choice_weights
+        entropy = (errors.mean(dim=0) * self.choices_count).sum()
         return 4 * squared + entropy, {"squared": squared.detach(), "entropy": entropy.detach()}

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from pspnb.facets import IDENTITY_FACTORS
 from pspnb.training.factor_targets import HEADS, FactorLoss, FactorTargets
 from pspnb.training.margins import ArcFace, CurricularFace
 
@@ -34,8 +35,14 @@ Loss = Callable[[Any, Any, Batch, float], tuple[Tensor, dict[str, Tensor]]]
 
 
 def identity_loss(net: Any, head: Any, batch: Batch, progress: float):
-    """Margin softmax over the training people; the margin grows over the first half of the training."""
-    return head(net.embed_raw(batch.images).float(), batch.people, ease=min(1.0, 2 * progress)), {}
+    """Margin softmax over the training people, and the identity's factors read from the embedding.
+
+    The margin grows over the first half of the training. Names alone are learned from hair and skin long before geometry.
+    """
+    raw = net.embed_raw(batch.images).float()
+    named = head.margin(raw, batch.people, ease=min(1.0, 2 * progress))
+    described, record = head.factor_loss(head.factors(raw), batch.factors)
+    return named + 2 * described, {"named": named.detach(), **record}
 
 
 def parsing_loss(net: Any, head: Any, batch: Batch, progress: float):
@@ -129,6 +136,16 @@ class TwoTasks(ClassWeights):
         return self.factors(maps[-1].contiguous().flatten(1)), logits
 
 
+class NameAndDescribe(nn.Module):
+    """Head of the recognition networks in training: `margin` softmax over people, and their factors from the embedding."""
+
+    def __init__(self, margin: nn.Module):
+        super().__init__()
+        self.margin = margin
+        self.factors = nn.Linear(128, sum(HEADS.values()))
+        self.factor_loss = FactorLoss(IDENTITY_FACTORS)
+
+
 class ThreeTasks(nn.Module):
     """Head of `perceptual_eval` in training: colours and shares of classes from every map, a person's vector from the last."""
 
@@ -155,8 +172,8 @@ class ThreeTasks(nn.Module):
 def build_head(name: str, network: Any, *, labels: Tensor, people: int) -> tuple[nn.Module, Loss]:
     """The part that only training needs, and the loss. `labels`: some label maps, for the shares of the classes."""
     heads: Mapping[str, Callable[[], tuple[nn.Module, Loss]]] = {
-        "identity": lambda: (ArcFace(128, people), identity_loss),
-        "identity_eval": lambda: (CurricularFace(128, people), identity_loss),
+        "identity": lambda: (NameAndDescribe(ArcFace(128, people)), identity_loss),
+        "identity_eval": lambda: (NameAndDescribe(CurricularFace(128, people)), identity_loss),
         "parsing": lambda: (ClassWeights(labels), parsing_loss),
         "factors": lambda: (FactorLoss(), factor_loss),
         "perceptual": lambda: (TwoTasks(labels, _widths(network)), perceptual_loss),

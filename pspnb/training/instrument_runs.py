@@ -115,17 +115,20 @@ def train_all_instruments(
     names: Sequence[str] = INSTRUMENTS,
     at_once: int = 2,
     steps: int | None = None,
+    images: int = SPLIT_SIZES["train"],
+    people: int = SPLIT_SIZES["train"] // 4,
 ) -> dict[str, Path]:
     """Train `names` under `out`, `at_once` of them side by side, each in a process of its own; returns name -> export.
 
-    `arrays`: file of `save_arrays`; default: `training_arrays`, rendered once to `out`/arrays.safetensors. An instrument that
+    `arrays`: file of `save_arrays`; default: `training_arrays` of `images` of the split and `people` look-alikes, rendered once to
+    `out`/arrays.safetensors (16 kB an image); a GPU is worth 100,000 and 25,000. An instrument that
     fails costs only itself: its messages are in `out`/NAME/stderr.txt. Call it again to go on with what is not finished.
     """
     out = Path(out)
     if arrays is None:
         arrays = out / "arrays.safetensors"
         if not arrays.exists():
-            save_arrays(arrays, training_arrays(device=device))
+            save_arrays(arrays, training_arrays(n=images, people=people, device=device))
     waiting, exports = list(names), {}
     running: dict[str, subprocess.Popen[bytes]] = {}
     while waiting or running:
@@ -237,11 +240,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--arrays", type=Path, default=None, help="file of save_arrays (default: rendered now)")
     parser.add_argument("--name", choices=INSTRUMENTS, default=None, help="only this one, in this process")
     parser.add_argument("--at-once", type=int, default=2, help="how many train side by side")
+    parser.add_argument("--images", type=int, default=SPLIT_SIZES["train"], help="rendered images of the train split")
+    parser.add_argument("--people", type=int, default=SPLIT_SIZES["train"] // 4, help="look-alikes, 4 images each")
     o = parser.parse_args(arguments)
     if o.name is None:
         made = train_all_instruments(
-            o.out, device=o.device, seconds_each=o.seconds, arrays=o.arrays, at_once=o.at_once, steps=o.steps
-        )
+            o.out, device=o.device, seconds_each=o.seconds, arrays=o.arrays, at_once=o.at_once, steps=o.steps,
+            images=o.images, people=o.people,
+        )  # fmt: skip
         print("\n".join(map(str, made.values())))
         return 0 if len(made) == len(INSTRUMENTS) else 1
     # Convolutions of one shape all along: the fastest kernels are worth a search, and TF32 is exact enough for the margins.

@@ -17,7 +17,7 @@ LOOKALIKES = 1_000_000
 """The first number of a look-alike: below are the split's own people, who share nothing."""
 
 # What isn't geometry: colours, hair and marks of an identity.
-_LOOKS = ("skin", "undertone", "lip_tint", "lashes", "iris", "hair", "beard", "freckle", "age", "identity_detail")
+_LOOKS = ("skin", "undertone", "lip_tint", "lashes", "iris", "hair", "beard", "freckle", "age")
 LOOKS = tuple(name for name in IDENTITY_FACTORS if name.startswith(_LOOKS))
 
 
