@@ -7,7 +7,7 @@ Every random number of step k is a function of (seed, k). Chapter: "StyleGAN2 fr
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -122,8 +122,9 @@ class ImitationTrainer:
         perceptual: PerceptualNet,
         *,
         device: str | torch.device = "cpu",
+        clock: Callable[[], float] = time.monotonic,
     ):
-        self.config, self.lessons, self.device = config, lessons, torch.device(device)
+        self.config, self.lessons, self.device, self.clock = config, lessons, torch.device(device), clock
         self.perceptual = perceptual.to(self.device).requires_grad_(False).eval()
         with torch.random.fork_rng(devices=[]):  # the layers draw their start from the global generator
             torch.manual_seed(config.seed)
@@ -137,7 +138,7 @@ class ImitationTrainer:
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), config.d_lr * c, betas=(0.0, 0.99**c), fused=fused
         )
-        self.step, self.elapsed, self._clock = 0, 0.0, time.monotonic()
+        self.step, self.seconds_before, self.started = 0, 0.0, None
         self._steps = {
             kind: Replayed(lambda inputs, kind=kind: self._compute(inputs, kind), device=self.device)  # type: ignore[misc]
             for kind in ("imitate", "criticise", "criticise with r1")
@@ -148,13 +149,17 @@ class ImitationTrainer:
     def progress(self) -> float:
         """Share of the training that lies behind: of the steps, or of the budget of seconds if that is further."""
         share = self.step / self.config.steps
-        if self.config.seconds is not None:
-            share = max(share, (self.elapsed + time.monotonic() - self._clock) / self.config.seconds)
-        return min(share, 1.0)
+        return share if self.config.seconds is None else max(share, self.seconds() / self.config.seconds)
+
+    def seconds(self) -> float:
+        """Time spent in training, earlier parts of a resumed run included."""
+        return self.seconds_before + (0.0 if self.started is None else self.clock() - self.started)
 
     def train_step(self) -> dict[str, Tensor]:
         """Step `self.step`; its losses as tensors on the device, which are overwritten by the next step."""
-        c, progress = self.config, self.progress()
+        if self.started is None:
+            self.started = self.clock()
+        c, progress = self.config, min(self.progress(), 1.0)
         factor = lr_factor(progress, c.decay_from, c.lr_final)
         for optimizer, lr in ((self.g_optimizer, c.lr), (self.d_optimizer, c.d_lr * c.r1_every / (c.r1_every + 1))):
             optimizer.param_groups[0]["lr"] = lr * factor
@@ -268,8 +273,7 @@ class ImitationTrainer:
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, plain data and tensors. Its lessons are a function of the configuration."""
         networks = {name: getattr(self, name).state_dict() for name in _STATEFUL}
-        elapsed = self.elapsed + time.monotonic() - self._clock
-        rest = {"w_mean": self.w_mean, "step": self.step, "elapsed": elapsed, "hardware": hardware_of(self.device)}
+        rest = {"w_mean": self.w_mean, "step": self.step, "seconds": self.seconds(), "hardware": hardware_of(self.device)}
         return {**networks, **rest, "config": asdict(self.config), "random": random_states()}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -285,7 +289,7 @@ class ImitationTrainer:
         for name in _STATEFUL:
             getattr(self, name).load_state_dict(state[name])
         self.w_mean.copy_(state["w_mean"])
-        self.step, self.elapsed, self._clock = state["step"], state["elapsed"], time.monotonic()
+        self.step, self.seconds_before, self.started = state["step"], state["seconds"], None
         restore_random_states(state["random"])
 
     def finished(self) -> bool:
