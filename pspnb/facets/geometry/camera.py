@@ -43,7 +43,7 @@ class Frame:
         """The ray of image point (x, y) crosses z = 0 of the camera at `{name}_x{i} x + {name}_y{i} y + {name}_o{i}` in this
         frame, i = 0, 1, 2; it runs towards the viewer along `{name}_d{i}`. Each (b,)."""
         m, p = self.matrix, self.pivot
-        out = {}
+        out: dict[str, Tensor] = {}
         for i in range(3):
             start = m[:, 0, i] * (p[0] + self.shift[:, 0]) + m[:, 1, i] * (p[1] + self.shift[:, 1]) + m[:, 2, i] * p[2]
             out |= {f"{name}_{row}{i}": m[:, k, i] for k, row in enumerate("xyd")}

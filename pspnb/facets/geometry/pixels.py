@@ -115,11 +115,12 @@ def march(
     `blind` steps, and then at every second one, the list shrinks to the rays under way; a ray's path never depends on the
     others. `steps` and `blind` are even."""
     rows = Rows(s)
-    state = (rows.pack(t), None, None)
-    table = tuple(rows.pack(c) for c in o), tuple(rows.pack(c)[:, :1] for c in d)
-    for _ in range(blind):
-        state = _step(field, rows, *table, state, slowest)
-    dist, t, before, stride = (rows.unpack(c) for c in (state[3], *state[:3]))
+    along = tuple(rows.pack(c) for c in o), tuple(rows.pack(c)[:, :1] for c in d)
+    t, dist, stride = _step(field, rows, along, rows.pack(t), None, None, slowest)
+    for _ in range(1, blind):
+        t, dist, stride = _step(field, rows, along, t, dist, stride, slowest)
+    t, dist, stride = rows.unpack(t), rows.unpack(dist), rows.unpack(stride)
+    along = o, d
     found_idx, found_t = [], []
     for done in range(blind, steps + 1, 2):
         last = done == steps
@@ -133,29 +134,27 @@ def march(
         s, left = s.where(~arrived & ahead)
         if not len(left):
             break
-        o, d = tuple(c.index_select(0, left) for c in o), tuple(c.index_select(0, left) for c in d)
-        floor = floor.index_select(0, left)
-        state = tuple(c.index_select(0, left) for c in (t, before, stride))
+        along = tuple(c.index_select(0, left) for c in along[0]), tuple(c.index_select(0, left) for c in along[1])
+        t, dist, stride, floor = (c.index_select(0, left) for c in (t, dist, stride, floor))
         for _ in range(2):
-            state = _step(field, s, o, d, state, slowest)
-        t, before, stride, dist = state
+            t, dist, stride = _step(field, s, along, t, dist, stride, slowest)
     return torch.cat(found_idx), torch.cat(found_t)
 
 
 def _step(
-    field, s: Measured, o: tuple, d: tuple, state: tuple, slowest: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One step of every ray: new t, distance, stride and again the distance where it was measured."""
-    t, before, stride = state[:3]
+    field, s: Measured, along: tuple, t: Tensor, before: Tensor | None, stride: Tensor | None, slowest: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of every ray: the new t, the distance measured at the old one, and the stride that followed from it."""
+    o, d = along
     dist = field(o[0] + d[0] * t, o[1] + d[1] * t, o[2] + d[2] * t, s)
-    if stride is None:
+    if before is None or stride is None:
         stride = dist
     else:
         # secant: a surface met at a slant comes nearer by less than the stride; stride on by as much more
         stride = dist / ((before - dist) / stride).clamp_(slowest, 1.1)
     # never exactly zero, since the next step divides by it
     stride = stride + (stride.abs() < 1e-6) * 2e-6
-    return t - stride, dist, stride, dist
+    return t - stride, dist, stride
 
 
 def gradient(field, s: Samples, p: tuple, eps: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -74,7 +74,7 @@ def _draw_wall(scene: Scene) -> None:
 def earring_places(m: Measures, head: Frame) -> dict[str, Tensor]:
     """Where earrings hang, in camera coordinates, (b,) each; far away where none is worn, or where the ear points away from
     the viewer: there the cheek hides it, and what hangs from it."""
-    out = {}
+    out: dict[str, Tensor] = {}
     for side, name in ((-1.0, "earring_left"), (1.0, "earring_right")):
         lobe = [
             side * (m["ear_base"] + 0.004 + 0.6 * m["ear_out"]),

@@ -27,7 +27,7 @@ def paint_head(s: Samples, p: tuple[Tensor, Tensor, Tensor], strand: float) -> C
     _paint_skin(c, x, y, yl, z, front)
     _paint_freckles(c, x, y, z)
     _paint_nose(c, ax, y, z)
-    _paint_beard(c, x, ax, y, yl, z, front, strand)
+    _paint_beard(c, x, y, yl, z, front, strand)
     paint_mouth(c, x, y, z)
     paint_eyes(c, x, y, z)
     paint_brows(c, x, y, z, strand)
@@ -35,10 +35,12 @@ def paint_head(s: Samples, p: tuple[Tensor, Tensor, Tensor], strand: float) -> C
     haired = (s.hair_top > 0).float()
     near = ramp(opening(x, y, s), -0.13, 0.02) * ramp(y, -0.1, 0.25) * front
     c.occlusion = c.occlusion * (1.0 - 0.30 * near * haired)
-    c.occlusion = c.occlusion * (1.0 - 0.38 * s.hatted * ramp(y - hat_line(x, z, s), -0.16, 0.0))
-    arm = temple(x, y, z, s)
-    c.cover(tuple(k * 0.8 for k in s.rgb("frame")), arm.float())
-    c.name("eye_g", arm)
+    if s.has("hatted"):
+        c.occlusion = c.occlusion * (1.0 - 0.38 * s.hatted * ramp(y - hat_line(x, z, s), -0.16, 0.0))
+    if s.has("glasses"):
+        arm = temple(x, y, z, s)
+        c.cover(tuple(k * 0.8 for k in s.rgb("frame")), arm.float())
+        c.name("eye_g", arm)
     return c
 
 
@@ -107,8 +109,12 @@ def _paint_nose(c: Canvas, ax: Tensor, y: Tensor, z: Tensor) -> None:
     c.tint((0.80, 0.70, 0.67), bump(below * below + (ax * 9.0) * (ax * 9.0)) * 0.6, rows)
 
 
-def _paint_beard(c: Canvas, x, ax, y, yl, z, front: Tensor, strand: float) -> None:
-    s = c.s
+def _paint_beard(c: Canvas, x, y, yl, z, front: Tensor, strand: float) -> None:
+    if not (c.s.has("stubble") or c.s.has("moustache")):
+        return
+    s, rows = c.s.where(c.s.stubble + c.s.moustache > 0)
+    x, y, yl, z, front = (k.index_select(0, rows) for k in (x, y, yl, z, front))
+    ax = x.abs()
     grow = beard_mask(ax, yl, s) * ramp(z, -0.16, -0.02)
     lip_gap_x = x / (s.mouth_w * 0.95)
     lip_gap_y = (y - s.mouth_y + 0.01 + 0.035 * s.mouth_open) / (0.058 + 0.045 * s.mouth_open)
@@ -119,12 +125,13 @@ def _paint_beard(c: Canvas, x, ax, y, yl, z, front: Tensor, strand: float) -> No
     tash = tash * ramp(ax, 0.25, 0.20) * front
     tash = tash * (1.0 - 0.55 * bump(x * x * 3000.0))
     full = torch.maximum(grow * bare * s.beard, tash * s.moustache)
+    shadow = torch.maximum(grow * bare, tash) * s.stubble
+    for k, h in enumerate(s.rgb("hair")):
+        skin = c.rgb[k].index_select(0, rows)
+        c.rgb[k].index_copy_(0, rows, skin + (skin * 0.62 + h * 0.12 - skin) * shadow * 0.72)
     grain = 1.0 + strand * (
         0.09 * sin_turns(ax * 23.0 + 0.5 * sin_turns(y * 2.3)) + 0.07 * sin_turns(ax * 11.0 + 3.0 * y)
     )
     ink = tuple(k * tone * grain for k, tone in zip(s.rgb("hair"), (0.88, 0.80, 0.74), strict=True))
-    shadow = torch.maximum(grow * bare, tash) * s.stubble
-    for k, h in enumerate(s.rgb("hair")):
-        c.rgb[k] = c.rgb[k] + (c.rgb[k] * 0.62 + h * 0.12 - c.rgb[k]) * shadow * 0.72
-    c.cover(ink, full * 0.95)
-    c.gloss = c.gloss * (1.0 - 0.8 * full)
+    c.cover(ink, full * 0.95, rows)
+    c.gloss.index_copy_(0, rows, c.gloss.index_select(0, rows) * (1.0 - 0.8 * full))

@@ -63,7 +63,6 @@ _CLOTHS = (None, _cloth_stripes, _cloth_checks, _cloth_dots, _cloth_zigzag, _clo
 def weave(x: Tensor, y: Tensor, z: Tensor, s: Samples, carry) -> tuple[Tensor, Tensor]:
     """Clothes: weights of the second and of the third colour, see CLOTH_PATTERNS."""
     y = y - 0.4 * z
-    knit = 0.05 * carry(24.0) * (1.0 + sin_turns(x * 24.0 + 0.25) * sin_turns(y * 24.0))
     second, third = torch.zeros_like(x), torch.zeros_like(x)
     for kind, pattern in enumerate(_CLOTHS):
         if pattern is None or not s.has(f"cloth_pattern={kind}"):
@@ -79,7 +78,10 @@ def weave(x: Tensor, y: Tensor, z: Tensor, s: Samples, carry) -> tuple[Tensor, T
         second.index_copy_(0, rows, two)
         if three is not None:
             third.index_copy_(0, rows, three)
-    return (second * 0.92 + knit).clamp(0.0, 1.0), third.clamp(0.0, 1.0)
+    second = second * 0.92
+    if fine := carry(24.0):
+        second = second + 0.05 * fine * (1.0 + sin_turns(x * 24.0 + 0.25) * sin_turns(y * 24.0))  # a knit
+    return second.clamp(0.0, 1.0), third.clamp(0.0, 1.0)
 
 
 # Walls: the weight of the second colour at turned coordinates (a, b), in cycles; `x`, `y` are image points.
