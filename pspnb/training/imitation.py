@@ -64,6 +64,7 @@ class ImitationConfig:
     seconds: float | None = None  # a budget of time: the schedule ends when it does, or with the steps
     seed: int = 0
     bf16: bool = True
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.batch < 2 or self.batch % 2:
@@ -138,7 +139,13 @@ class ImitationTrainer:
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), config.d_lr * c, betas=(0.0, 0.99**c), fused=fused
         )
-        self.step, self.seconds_before, self.started = 0, 0.0, None
+        self.step, self.seconds_before, self.images_before = 0, 0.0, 0
+        self.started: float | None = None
+        self._synthesize, self._see = self.generator.synthesize, self.discriminator.forward
+        self._distance = self.perceptual.forward
+        if config.compile:
+            self._synthesize, self._see = torch.compile(self._synthesize), torch.compile(self._see)
+            self._distance = torch.compile(self._distance)
         self._steps = {
             kind: Replayed(lambda inputs, kind=kind: self._compute(inputs, kind), device=self.device)  # type: ignore[misc]
             for kind in ("imitate", "criticise", "criticise with r1")
@@ -209,11 +216,11 @@ class ImitationTrainer:
         if critical:
             codes = torch.cat([codes, self._fake_codes(inputs)])
         with self._autocast():
-            y = g.synthesize(codes)
+            y = self._synthesize(codes)
         y = y.float()
         imitated = y[: c.batch]
         with self._autocast():
-            distance = self.perceptual(imitated, x).float().mean()
+            distance = self._distance(imitated, x).float().mean()
         l1 = (imitated - x).abs().mean()
         loss = c.pixel_weight * l1 + c.perceptual_weight * distance
         record = {"l1": l1.detach(), "perceptual": distance.detach()}
@@ -245,11 +252,12 @@ class ImitationTrainer:
         c, turn = self.config, losses.GradientTurn()
         scaled = _Scale.apply(fake, inputs["weight"])
         with self._autocast():
-            fake_logits = self.discriminator(turn(scaled))
+            fake_logits = self._see(turn(scaled))
         turn.remember(fake_logits)
         real = inputs["real"].float().div(127.5).sub(1).requires_grad_(with_r1)
         with self._autocast():
-            real_logits = self.discriminator(real)
+            # a compiled graph has no second derivative
+            real_logits = self.discriminator(real) if with_r1 else self._see(real)
         loss = F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
         record = {"loss_d": loss.detach(), "fake": fake_logits.detach().mean(), "real": real_logits.detach().mean()}
         if with_r1:
@@ -274,7 +282,15 @@ class ImitationTrainer:
         """Everything a resumed run needs, plain data and tensors. Its lessons are a function of the configuration."""
         networks = {name: getattr(self, name).state_dict() for name in _STATEFUL}
         rest = {"w_mean": self.w_mean, "step": self.step, "seconds": self.seconds(), "hardware": hardware_of(self.device)}
+        rest["images_before"] = self.images_before
         return {**networks, **rest, "config": asdict(self.config), "random": random_states()}
+
+    def start_from(self, state: Mapping[str, Any]) -> None:
+        """Begin with the weights of another run (its `state`, or the small file that a GPU run leaves), optimisers fresh."""
+        for name in ("generator", "average", "discriminator"):
+            getattr(self, name).load_state_dict({k: v.float() for k, v in state[name].items()})
+        self.w_mean.copy_(state["w_mean"])
+        self.images_before = state.get("images_before", 0) + state["step"] * state["config"]["batch"]
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The inverse of `state`; raises PspnbError when the run was started with another configuration.
@@ -282,7 +298,7 @@ class ImitationTrainer:
         More steps or seconds than planned are welcome: the run goes on where the longer schedule has them.
         """
         mine, theirs = asdict(self.config), state["config"]
-        differs = [k for k in mine if k not in ("steps", "seconds") and _plain(mine[k]) != _plain(theirs.get(k))]
+        differs = [k for k in mine if k not in ("steps", "seconds", "compile") and _plain(mine[k]) != _plain(theirs.get(k))]
         if differs:
             name = differs[0]
             raise PspnbError(f"this run has {name}={theirs.get(name)}, not {mine[name]}: resume with the same settings")
@@ -290,6 +306,7 @@ class ImitationTrainer:
             getattr(self, name).load_state_dict(state[name])
         self.w_mean.copy_(state["w_mean"])
         self.step, self.seconds_before, self.started = state["step"], state["seconds"], None
+        self.images_before = state["images_before"]
         restore_random_states(state["random"])
 
     def finished(self) -> bool:
