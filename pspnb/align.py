@@ -263,10 +263,9 @@ def align_folder(
     net = FaceDetector(detector)
     for job in tqdm(todo, unit="image", disable=None if progress else True):
         try:
-            image = align_file(job.source, detector=net, size=size)
+            write_image(align_file(job.source, detector=net, size=size), job.outputs[0])
         except (ImageError, AlignError) as error:
             failed(report, error, only=len(jobs) == 1)
             continue
-        write_image(image, job.outputs[0])
         report.written += 1
     return report

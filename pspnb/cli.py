@@ -154,7 +154,7 @@ class Facets:
     set: Annotated[str | None, arg(metavar="NAME=VALUE,...")] = None
     """Factors that are the same in all images, such as yaw=0,hat=none (names and values: `pspnb.facets.TABLE`)."""
     overwrite: bool = False
-    """Replace the folder if it exists."""
+    """Replace the folder, if it is an earlier export and holds nothing else."""
 
     def run(self) -> int:
         from pspnb.facets import export
@@ -368,6 +368,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"pspnb {__version__}")
         return 0
     try:
+        _refuse_empty(arguments)
         return _parse(arguments).run()
     except KeyboardInterrupt:
         print("pspnb: interrupted; what was written is whole", file=sys.stderr)
@@ -375,11 +376,21 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has left
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return 0
-    except (ValueError, MemoryError) as error:
+    except (ValueError, MemoryError, OSError) as error:
         if os.environ.get("PSPNB_DEBUG"):
             raise
         print(f"pspnb: {_one_line(error)}", file=sys.stderr)
         return 2
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """PspnbError for an empty argument: an unset shell variable in `--input "$FOLDER"` would mean the current folder."""
+    before = ["", *arguments]
+    for previous, argument in zip(before, arguments, strict=False):
+        name, equals, value = argument.partition("=")
+        if not argument.strip() or (name.startswith("--") and equals and not value.strip()):
+            after = f" for {name if equals else previous}" if equals or previous.startswith("--") else ""
+            raise PspnbError(f"expected a value{after}, got an empty one; is a variable of the shell not set?")
 
 
 def _parse(arguments: list[str]) -> Translate | Align | Models | Facets | Train | Evaluate:
@@ -445,6 +456,9 @@ def _advice(box: str) -> str:
 
 
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and not isinstance(error, ValueError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -11,13 +11,12 @@ What a photograph may look like before it reaches a network is decided here, onc
 
 from __future__ import annotations
 
+import errno
 import os
-import secrets
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from pspnb.errors import ImageError, PspnbError
+from pspnb.files.atomic import write_atomically
 
 # Twice Pillow's own warning limit: about 13,400 x 13,400, half a gigabyte as 8-bit RGB.
 MAX_PIXELS = 178_956_970
@@ -72,7 +72,11 @@ def to_image(picture: Float[Tensor, "3 h w"]) -> Image.Image:
 
 
 def write_image(image: Image.Image, path: str | os.PathLike) -> None:
-    """Write PNG, JPEG (quality 95) or WebP (lossless) by the file's extension; all of the file, or nothing of it."""
+    """Write PNG, JPEG (quality 95) or WebP (lossless) by the file's extension; all of the file, or nothing of it.
+
+    Raises ImageError where the name is at fault (an unknown extension, too long for the file system), PspnbError where the
+    disk is (full, read-only): then no other file can be written either.
+    """
     path = Path(path)
     known: dict[str, dict[str, Any]] = {
         ".png": {"format": "PNG"},
@@ -83,36 +87,21 @@ def write_image(image: Image.Image, path: str | os.PathLike) -> None:
     options = known.get(path.suffix.lower())
     if options is None:
         raise ImageError(f"{path}: expected an output name that ends in .png, .jpg, .jpeg or .webp")
-    write_atomically(path, lambda stream: image.save(stream, **options))
-
-
-def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` with a temporary file beside `path`, then rename it: a full disk or Ctrl-C leaves no half of a file.
-
-    Raises PspnbError, one line, when the system refuses (no space, no permission, read-only).
-    """
-    path = Path(path)
-    temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise PspnbError(f"{path}: cannot write: {error.strerror or error}") from error
+        write_atomically(path, lambda stream: image.save(stream, **options))
+    except PspnbError as error:
+        if getattr(error.__cause__, "errno", None) in (errno.ENAMETOOLONG, errno.EILSEQ):
+            raise ImageError(str(error)) from error
         raise
 
 
 def find_images(path: str | os.PathLike, *, exclude: str | os.PathLike | None = None) -> list[Path]:
     """The image itself, or every image below a folder, sorted; hidden files and those below `exclude` are left out.
 
-    Raises ImageError when there is nothing to read.
+    Raises ImageError when there is nothing to read, and for an empty path, which would otherwise mean the current folder.
     """
+    if os.fspath(path) == "":
+        raise ImageError("expected an image or a folder of images, got an empty path")
     root = Path(path)
     if root.is_file():
         return [root]

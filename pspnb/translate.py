@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from pspnb import hub
 from pspnb.errors import ImageError, LoadError, PspnbError
+from pspnb.files.atomic import write_bytes
 from pspnb.folders import FORMATS, Job, Report, failed, plan_jobs
-from pspnb.images import read_grey, read_image, read_labels, to_image, write_atomically, write_image
+from pspnb.images import read_grey, read_image, read_labels, to_image, write_image
 from pspnb.psp import PSP
 from pspnb.tasks import TASKS, Task, task_named
 
@@ -155,8 +156,12 @@ def _translate_batch(
         except ImageError as error:
             failed(report, ImageError(f"{job.source}: {error}"), only=only)
             continue
-        for path, image in zip(job.outputs, images, strict=True):
-            write_image(image, path)
+        try:
+            for path, image in zip(job.outputs, images, strict=True):
+                write_image(image, path)
+        except ImageError as error:  # a name that the file system does not take
+            failed(report, error, only=only)
+            continue
         if store is not None:
             store[job.name] = code
         report.written += 1
@@ -279,8 +284,7 @@ class _CodesFile:
         from safetensors.torch import save
 
         if self.changed:
-            data = save(self.tensors)
-            write_atomically(self.path, lambda stream: stream.write(data))
+            write_bytes(self.path, save(self.tensors))
 
 
 def _read_codes(path: Path) -> dict[str, Tensor]:
