@@ -24,9 +24,11 @@ from tqdm import tqdm
 
 from pspnb.ablate_table import HYBRID, OPTIMISATION, PAPER, PSP_ROW, ROWS, W_ROW, markdown
 from pspnb.ablate_table import claims as claims
+from pspnb.checks import at_least, between, seed_in_range
 from pspnb.errors import LoadError, PspnbError
 from pspnb.evaluate_encoder import evaluate as evaluate
 from pspnb.evaluate_encoder import evaluate_model as evaluate_model
+from pspnb.facets import SPLIT_SIZES
 from pspnb.optimise import invert
 from pspnb.psp import PSP
 from pspnb.reconstruction import (
@@ -78,6 +80,9 @@ def table1(
     """
     from pspnb.ablate_pictures import write_pictures
 
+    between(1, SPLIT_SIZES["test"], n=n)
+    at_least(0, n_optimise=n_optimise)
+    seed_in_range(seed)
     began = time.monotonic()
     loaded, left_out = _load(models, device)
     images, other_views = facets_views(n, seed=seed)

@@ -26,6 +26,8 @@ Landmarks = Float[np.ndarray, "p 2"] | Int[np.ndarray, "p 2"]
 
 # YuNet is trained on faces of roughly 10 to 300 px; photographs are tried at these long sides, in this order.
 DETECTION_SIDES = (640, 1280, 320)
+# Side of a result, far above what any face model reads: a slip of the finger is refused instead of filling the memory.
+MAX_SIZE = 8192
 # Below 0.7 textures start to count as faces; an aligned portrait scores above 0.9.
 MIN_SCORE = 0.7
 
@@ -253,8 +255,8 @@ def align_folder(
     """
     from tqdm import tqdm
 
-    if size < 16:
-        raise AlignError(f"expected a size of at least 16 px, got {size}")
+    if not 16 <= size <= MAX_SIZE:
+        raise AlignError(f"expected a size from 16 to {MAX_SIZE} px, got {size}")
     jobs = plan_jobs(source, output, endings=[f".{image_format}"])
     todo = [job for job in jobs if overwrite or not job.done]
     report = Report(kept=len(jobs) - len(todo))

@@ -9,7 +9,8 @@ import contextlib
 import io
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,8 +38,8 @@ class Translate:
     """Styles to redraw, counted from 0, such as 8-17 or 4,6,8-10; default: those of the task."""
     alpha: Annotated[float | None, arg(metavar="X")] = None
     """Blend the redrawn styles with those of the input: 0 keeps the input, 1 replaces; default: that of the task."""
-    seed: int = 0
-    """Of the redrawn styles."""
+    seed: Annotated[int | None, arg(metavar="N")] = None
+    """Random seed for the redrawn styles; default: 0."""
     task: Annotated[str | None, arg(metavar="TEXT")] = None
     """How to prepare inputs, where the model does not tell: inversion, sketch, segmentation, super_resolution, ..."""
     factor: Annotated[int | None, arg(metavar="N")] = None
@@ -57,6 +58,8 @@ class Translate:
         from pspnb.psp import PSP
         from pspnb.translate import parse_layers, pick_device, task_of, translate
 
+        if not self.n_samples:
+            _refuse_given(self, ("seed",), "belongs to --n-samples N, several outputs for each input")
         psp = pspnb.load(self.model, device=pick_device(self.device))
         if not isinstance(psp, PSP):
             raise PspnbError(f"{self.model} is a {type(psp).__name__}; expected a model that translates images")
@@ -69,7 +72,7 @@ class Translate:
             n_samples=self.n_samples,
             layers=None if self.layers is None else parse_layers(self.layers, psp.n_styles),
             alpha=self.alpha,
-            seed=self.seed,
+            seed=0 if self.seed is None else self.seed,
             factor=self.factor,
             batch_size=self.batch_size,
             image_format=self.format,
@@ -147,8 +150,8 @@ class Facets:
     """Number of images."""
     size: int = 128
     """Side of the images in pixels."""
-    seed: int = 0
-    """Of the people and poses."""
+    seed: Annotated[int | None, arg(metavar="N")] = None
+    """Random seed for people and poses; default: 0."""
     split: Literal["train", "validation", "test"] | None = None
     """Take the images of this split of the data set instead of those of --seed."""
     set: Annotated[str | None, arg(metavar="NAME=VALUE,...")] = None
@@ -159,11 +162,13 @@ class Facets:
     def run(self) -> int:
         from pspnb.facets import export
 
+        if self.split is not None:
+            _refuse_given(self, ("seed",), "belongs to images without --split, whose people are fixed")
         folder = export(
             self.output,
             n=self.n,
             size=self.size,
-            seed=self.seed,
+            seed=0 if self.seed is None else self.seed,
             split=self.split,
             changes=_changes(self.set),
             overwrite=self.overwrite,
@@ -229,6 +234,7 @@ class Train:
         from pspnb.training.runs import train_generator, train_instrument
         from pspnb.translate import pick_device
 
+        self._refuse_strangers()
         common: dict[str, Any] = {"out": self.out, "resume": self.resume, "steps": self.steps, "seed": self.seed}
         device = pick_device(self.device)
         if self.what not in ("generator", "instrument"):
@@ -245,6 +251,25 @@ class Train:
             path = train_instrument(self.name, **common, n_images=self.images, device=device)
         print(f"checkpoint -> {path}")
         return 0
+
+    def _refuse_strangers(self) -> None:
+        """Options that have no meaning for what is trained are mistakes, not decoration."""
+        if self.what == "generator":
+            used = {"scale", "preset", "batch", "images"}
+        elif self.what == "instrument":
+            used = {"name", "images"}
+        else:
+            used = {entry.name for entry in fields(self)} - {"preset"}
+            if self.scale == "facets64":
+                _refuse_given(
+                    self, ("identity",), "belongs to other scales; facets64 has a recognition network of its own"
+                )
+            if self.data is None:
+                _refuse_given(self, ("validation", "strict"), "belongs to --data FOLDER")
+        used |= {"what", "name", "out", "resume", "steps", "seed", "device"}
+        strangers = [entry.name for entry in fields(self) if entry.name not in used]
+        kind = self.what if self.what in ("generator", "instrument") else f"the task {self.what}"
+        _refuse_given(self, strangers, f"is not an option of {kind}, which would be trained without regard to it")
 
     def _task(self, device: str) -> int:
         from pspnb.training.recipes import train_encoder
@@ -297,8 +322,8 @@ class Evaluate:
     """Source pictures (label maps, sketches) with the names of the targets."""
     n: Annotated[int | None, arg(metavar="N")] = None
     """Use the first N pictures; default: all (--table1: 1000)."""
-    n_optimise: int = 50
-    """Pictures for the two optimised rows of --table1; 0 leaves them out."""
+    n_optimise: Annotated[int | None, arg(metavar="N")] = None
+    """Pictures for the two optimised rows of --table1; 0 leaves them out; default: 50."""
     task: Annotated[str | None, arg(metavar="TEXT")] = None
     """Of the model, where run or file do not tell."""
     variant: Annotated[str | None, arg(metavar="TEXT")] = None
@@ -323,12 +348,16 @@ class Evaluate:
         if self.table1:
             from pspnb.ablate import table1
 
+            alien = ("data", "sources", "task", "variant", "identity", "lpips")
+            _refuse_given(self, alien, "is not an option of --table1, which is measured on Facets")
             n = 1000 if self.n is None else self.n
-            table1(out=self.out, n=n, n_optimise=min(self.n_optimise, n), seed=self.seed, device=device)
+            optimised = min(50, n) if self.n_optimise is None else min(self.n_optimise, n)
+            table1(out=self.out, n=n, n_optimise=optimised, seed=self.seed, device=device)
             print((self.out / "table1.md").read_text(encoding="utf-8"))
             return 0
         from pspnb.evaluate_encoder import evaluate
 
+        _refuse_given(self, ("n_optimise",), "belongs to --table1")
         assert self.what is not None
         result = evaluate(
             self.what,
@@ -381,6 +410,14 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"pspnb: {_one_line(error)}", file=sys.stderr)
         return 2
+
+
+def _refuse_given(command: Any, names: Sequence[str], reason: str) -> None:
+    """PspnbError for the first of these options that is not at its default: one that would be ignored is a mistake."""
+    defaults = {entry.name: entry.default for entry in fields(command)}
+    for name in names:
+        if getattr(command, name) != defaults[name]:
+            raise PspnbError(f"--{name.replace('_', '-')} {reason}")
 
 
 def _refuse_empty(arguments: list[str]) -> None:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from pspnb.checks import at_least, seed_in_range
 from pspnb.errors import PspnbError
 from pspnb.psp import PSP
 from pspnb.reconstruction import Images, compare_all, intervals
@@ -99,6 +100,8 @@ def evaluate(
     from pspnb.images import write_atomically
     from pspnb.training.export import commit, hardware
 
+    at_least(1, n=n)
+    seed_in_range(seed)
     model, chosen = load_any(what, task=task, variant=variant, device=device)
     arrays, about = _pictures(model, chosen, data, sources, progress=progress)
     if n is not None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pspnb import hub
+from pspnb.checks import at_least, seed_in_range
 from pspnb.errors import ImageError, LoadError, PspnbError
 from pspnb.files.atomic import write_bytes
 from pspnb.folders import FORMATS, Job, Report, failed, plan_jobs
@@ -106,6 +107,8 @@ def translate(
         raise PspnbError(f"expected an image format of {', '.join(FORMATS)}, got {image_format!r}")
     if batch_size is not None and batch_size < 1:
         raise PspnbError(f"expected a batch size of at least 1, got {batch_size}")
+    at_least(1, factor=factor)
+    seed_in_range(seed)
     sampling = _sampling(psp, task, n_samples, layers, alpha)
     endings = [f"_sample{i}.{image_format}" for i in range(n_samples)] if n_samples else [f".{image_format}"]
     reader = (

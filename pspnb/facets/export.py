@@ -1,7 +1,6 @@
 """Facets as plain files, for use without this library: PNG images, PNG label maps (class ids), a table of factors."""
 
 import csv
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -10,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from pspnb.checks import at_least, between, seed_in_range
 from pspnb.errors import PspnbError
 from pspnb.facets.classes import CLASSES, HELEN_FROM_CELEBA
 from pspnb.facets.factors import TABLE
 from pspnb.facets.render import RENDER_VERSION, render
 from pspnb.facets.sampling import SPLIT_SIZES, edit, global_identity, sample_factors
-from pspnb.files.atomic import new_folder
+from pspnb.files.atomic import new_folder, write_json
+from pspnb.files.reading import read_json
 
 _BLOCK = 64
 # Everything that an export consists of.
@@ -36,10 +37,9 @@ def export(
     """
     changes = dict(changes or {})
     edit(sample_factors(seed, 1), **changes)
-    if n < 1:
-        raise PspnbError(f"expected n of at least 1, got {n}")
-    if not 16 <= size <= 1024:
-        raise PspnbError(f"expected a size from 16 to 1024 px, got {size}")
+    at_least(1, n=n)
+    between(16, 1024, size=size)
+    seed_in_range(seed)
     if split is not None and split not in SPLIT_SIZES:
         raise PspnbError(f"expected a split of {', '.join(SPLIT_SIZES)}, got {split!r}")
     if split is not None and n > SPLIT_SIZES[split]:
@@ -76,10 +76,10 @@ def _free(output: str | Path, *, overwrite: bool) -> Path:
 def _stranger(folder: Path) -> str | None:
     """Something below the folder that `_write` did not write, or None when it is an export of Facets and nothing else."""
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        about = None
-    if not isinstance(about, dict) or not {"renderer", "source", "classes", "factors"} <= set(about):
+        about = read_json(folder / "about.json")
+    except PspnbError:
+        about = {}
+    if not {"renderer", "source", "classes", "factors"} <= set(about):
         return "no about.json of an export"
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -122,7 +122,7 @@ def _write(
         "helen_from_celeba": list(HELEN_FROM_CELEBA),
         "factors": {f.name: {"group": f.group, "kind": f.kind, "low": f.low, "high": f.high, "unit": f.unit} for f in TABLE},
     }  # fmt: skip
-    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
+    write_json(folder / "about.json", about)
 
 
 def _cell(kind: str, names: tuple[str, ...], value: float | int) -> str | int:

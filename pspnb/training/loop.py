@@ -62,7 +62,7 @@ def fit(
     if path.exists() and not resume:
         raise PspnbError(f"{path} exists: continue it with --resume, or choose another folder")
     if path.exists():
-        trainer.load_state(load_checkpoint(path, device=trainer.device))
+        load_state_of(trainer, path, device=trainer.device)
     journal, first, started = Journal(out / "log.jsonl", keep_until=trainer.step), trainer.step, time.monotonic()
     with StopRequest() as stop, tqdm(total=steps, initial=first, disable=not progress, unit="step") as bar:
         while trainer.step < steps and not stop.requested:
@@ -81,6 +81,19 @@ def fit(
     if trainer.step % checkpoint_every or trainer.step == first:
         _save(trainer, path)
     return trainer.step >= steps
+
+
+def load_state_of(trainer: Any, path: Path, *, device: torch.device) -> None:
+    """Continue from the checkpoint at `path`. PspnbError, naming the file, when it is of another kind of training."""
+    state = load_checkpoint(path, device=device)
+    try:
+        trainer.load_state(state)
+    except PspnbError as error:
+        raise PspnbError(f"{path}: {error}") from error
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
+        raise PspnbError(
+            f"{path}: of another kind of training than the one to be continued here; expected another folder"
+        ) from error
 
 
 def check_finite(record: dict[str, float], step: int) -> dict[str, float]:

@@ -14,7 +14,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from pspnb.checks import above_zero, at_least, between, seed_in_range
+from pspnb.checks import given as options_given
 from pspnb.errors import PspnbError
+from pspnb.files.reading import read_json
 from pspnb.losses import IdentityLoss, LossTerm, LossWeights, LPIPSLoss, build_terms
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator
@@ -200,18 +203,16 @@ def train_encoder(
     """
     from pspnb.training.runs import pick_device
 
+    at_least(1, steps=steps, batch=batch, images=n_images)
+    above_zero(lr=lr)
+    between(0, 1, decay_from=decay_from)
+    seed_in_range(seed)
     device = pick_device(device)
     chosen, kind = task_named(task), variant_named(variant)
     if scale not in TRAINING:
         raise PspnbError(f"expected a scale among {', '.join(TRAINING)}, got {scale!r}")
     config = TRAINING[scale]
-    config = replace(
-        config,
-        steps=steps or config.steps,
-        lr=lr or config.lr,
-        decay_from=config.decay_from if decay_from is None else decay_from,
-        compile=compile,
-    )
+    config = replace(config, compile=compile, **options_given(steps=steps, lr=lr, decay_from=decay_from))
     given = None if init is None else _given(init)
     own = None if given is None else given.decoder
     weights = loss_weights(chosen, kind, lambdas)
@@ -224,7 +225,7 @@ def train_encoder(
     arrays, held_out = _arrays(
         chosen, scale, data, sources, validation, n_images=n_images, strict=strict, progress=progress
     )
-    size = batch or BATCH[scale]
+    size = BATCH[scale] if batch is None else batch
     terms = _terms(weights, model, distance, recognition, device)
     recipe: dict[str, Any] = {"task": chosen.name, "variant": variant, "scale": scale}
     if init is not None:
@@ -395,7 +396,7 @@ def recipe_of(run: str | Path) -> dict[str, Any]:
     """Task, variant, scale, what it started from and how many images that had seen, of a run begun by `train_encoder`;
     empty for other folders."""
     path = Path(run) / "recipe.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _note_recipe(out: Path, recipe: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from pspnb.checks import at_least, given, seed_in_range
 from pspnb.errors import PspnbError
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
@@ -82,6 +83,8 @@ def train_generator(
     progress: bool = True,
 ) -> Path:
     """Train a StyleGAN2 generator on Facets in the folder `out`; returns the checkpoint. Resumable; SIGTERM saves and stops."""
+    at_least(1, steps=steps, batch=batch, images=n_images)
+    seed_in_range(seed)
     device = pick_device(device)
     config = with_overrides(generator_config(scale, preset, device=device), steps=steps, batch=batch, seed=seed)
     return fit_generator(config, out=out, resume=resume, device=device, n_images=n_images, progress=progress)
@@ -131,9 +134,10 @@ def train_instrument(
     """Train one instrument of Facets in the folder `out`; returns the checkpoint. Resumable; SIGTERM saves and stops."""
     if name not in INSTRUMENTS:
         raise PspnbError(f"expected an instrument of {', '.join(INSTRUMENTS)}, got {name!r}")
+    at_least(1, steps=steps, images=n_images)
+    seed_in_range(seed)
     device = pick_device(device)
-    given: dict[str, Any] = {k: v for k, v in {"steps": steps, "seed": seed}.items() if v is not None}
-    config = replace(CONFIGS[name], **given)
+    config = replace(CONFIGS[name], **given(steps=steps, seed=seed))
     trainer = InstrumentTrainer(config, split_arrays("train", config.size, n=n_images, device=device), device=device)
     fit(trainer, Path(out), steps=config.steps, batch=config.batch, resume=resume, progress=progress)
     return Path(out) / "checkpoint.pt"

@@ -20,10 +20,10 @@ from pspnb.errors import PspnbError
 from pspnb.losses.terms import LossTerm
 from pspnb.psp import PSP
 from pspnb.training.callbacks import Callback
-from pspnb.training.checkpoint import load_checkpoint, save_checkpoint
+from pspnb.training.checkpoint import save_checkpoint
 from pspnb.training.data import Batches
 from pspnb.training.journal import Journal, StopRequest
-from pspnb.training.loop import TrainingDiverged
+from pspnb.training.loop import TrainingDiverged, load_state_of
 from pspnb.training.png import grid, write_png
 from pspnb.training.processes import Processes, processes
 from pspnb.training.run import Run
@@ -67,7 +67,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, valid in (
             ("steps of at least 1", self.steps >= 1),
-            ("lr above 0", self.lr > 0),
+            ("lr above 0", 0 < self.lr < float("inf")),
             ("decay_from from 0 to 1", 0 <= self.decay_from <= 1),
             ("accumulate of at least 1", self.accumulate >= 1),
             ("average from 0 to below 1", 0 <= self.average < 1),
@@ -117,7 +117,7 @@ def fit(
     if path.exists():
         if not resume:
             raise PspnbError(f"{path} exists: continue it with resume (--resume), or choose another folder")
-        run.load_state(load_checkpoint(path, device=team.device))
+        load_state_of(run, path, device=team.device)
     recorder = _Recorder(out, run, callbacks if team.is_main else (), progress=progress)
     stopped = False
     with StopRequest() as stop, recorder, closing(run):

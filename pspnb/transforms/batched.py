@@ -37,6 +37,8 @@ def downsample(images: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "
     As published, factor 1 filters as well: its four taps lie half a pixel off, which is a slight blur and not the identity.
     ValueError if the side isn't a multiple of the factor, or is too small to reflect.
     """
+    if factor < 1:
+        raise ValueError(f"expected a down-sampling factor of at least 1, got {factor}")
     height, width = images.shape[-2:]
     padding = 3 * factor
     before, after = padding // 2, padding - padding // 2
