@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from pspnb.ablate_table import HYBRID, OPTIMISATION, PAPER, PSP_ROW, ROWS, W_ROW, markdown
 from pspnb.ablate_table import claims as claims
@@ -29,6 +28,7 @@ from pspnb.errors import LoadError, PspnbError
 from pspnb.evaluate_encoder import evaluate as evaluate
 from pspnb.evaluate_encoder import evaluate_model as evaluate_model
 from pspnb.facets import SPLIT_SIZES
+from pspnb.files.progress import progress_bar
 from pspnb.optimise import invert
 from pspnb.psp import PSP
 from pspnb.reconstruction import (
@@ -116,13 +116,13 @@ def table_of(
 ) -> tuple[dict[str, Any], Measured]:
     """The numbers of the table for given models and images: ({"rows", "paired", "n", "paper"}, what they were made of)."""
     measured = Measured()
-    bar = tqdm(models.items(), desc="encoders", disable=not progress)
+    bar = progress_bar(models.items(), desc="encoders", wanted=progress)
     draw: dict[str, Images] = {name: _encoder(model) for name, model in bar}
     for name in draw:
         _measure_row(measured, name, draw[name], images, judge, distance)
     psp = models.get(PSP_ROW, next(iter(models.values())))
     starts: dict[str, PSP | None] = {OPTIMISATION: None} | ({HYBRID: psp} if PSP_ROW in models else {})
-    for name, start in tqdm(starts.items() if n_optimise else (), desc="optimisers", disable=not progress):
+    for name, start in progress_bar(starts.items() if n_optimise else (), desc="optimisers", wanted=progress):
         draw[name] = _optimiser(psp, distance, start=start, steps=steps[name], keep=measured.codes.setdefault)
         _measure_row(measured, name, draw[name], images[:n_optimise], judge, distance)
     counts = {name: turns_optimise if name in starts else turns for name in draw}

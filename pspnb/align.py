@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from pspnb.errors import AlignError, ImageError
+from pspnb.files.progress import progress_bar
 from pspnb.folders import Report, failed, plan_jobs
 from pspnb.images import read_image, write_image
 
@@ -253,8 +254,6 @@ def align_folder(
 
     Raises the error itself when there is only one input. `detector`: see `FaceDetector`.
     """
-    from tqdm import tqdm
-
     if not 16 <= size <= MAX_SIZE:
         raise AlignError(f"expected a size from 16 to {MAX_SIZE} px, got {size}")
     jobs = plan_jobs(source, output, endings=[f".{image_format}"])
@@ -263,7 +262,7 @@ def align_folder(
     if not todo:
         return report
     net = FaceDetector(detector)
-    for job in tqdm(todo, unit="image", disable=None if progress else True):
+    for job in progress_bar(todo, unit="image", wanted=progress):
         try:
             write_image(align_file(job.source, detector=net, size=size), job.outputs[0])
         except (ImageError, AlignError) as error:

@@ -99,10 +99,10 @@ class Align:
     """Replace results that exist already."""
 
     def run(self) -> int:
-        from pspnb.align import align_folder
+        from pspnb.align import MAX_SIZE, align_folder
         from pspnb.download import YUNET_LICENCE, yunet_is_here
 
-        if self.detector is None and not yunet_is_here():
+        if self.detector is None and 16 <= self.size <= MAX_SIZE and not yunet_is_here():
             print(f"downloading the YuNet face detector, 0.3 MB, licence {YUNET_LICENCE}")
         return _finish(
             align_folder(

@@ -101,7 +101,8 @@ class _ResumingDownload:
 
     def _receive(self, url: str) -> None:
         import requests
-        from tqdm import tqdm
+
+        from pspnb.files.progress import progress_bar
 
         have = self.part.stat().st_size if self.part.exists() else 0
         headers = {"Range": f"bytes={have}-"} if have else {}
@@ -112,7 +113,7 @@ class _ResumingDownload:
             continued = response.status_code == 206
             start = have if continued else 0
             total = int(response.headers.get("Content-Length", 0)) + start
-            bar = tqdm(total=total or None, initial=start, unit="B", unit_scale=True, disable=not self.progress)
+            bar = progress_bar(total=total or None, initial=start, unit="B", unit_scale=True, wanted=self.progress)
             with open(self.part, "ab" if continued else "wb") as file, bar:
                 for chunk in response.iter_content(1 << 16):
                     file.write(chunk)

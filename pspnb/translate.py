@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from pspnb import hub
 from pspnb.checks import at_least, seed_in_range
 from pspnb.errors import ImageError, LoadError, PspnbError
 from pspnb.files.atomic import write_bytes
+from pspnb.files.progress import progress_bar
 from pspnb.folders import FORMATS, Job, Report, failed, plan_jobs
 from pspnb.images import read_grey, read_image, read_labels, to_image, write_image
 from pspnb.psp import PSP
@@ -121,7 +121,7 @@ def translate(
     todo = [job for job in jobs if overwrite or not (job.done and (store is None or job.name in store))]
     report.kept = len(jobs) - len(todo)
     try:
-        with tqdm(total=len(todo), unit="image", disable=None if progress else True) as bar:
+        with progress_bar(total=len(todo), unit="image", wanted=progress) as bar:
             for batch in _batches(todo, batch_size or _default_batch(psp)):
                 _translate_batch(psp, reader, batch, sampling, seed, store, report, only=len(jobs) == 1)
                 bar.update(len(batch))

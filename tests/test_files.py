@@ -1,10 +1,15 @@
 """Files that are whole or absent: what a kill, a full disk or a long name leaves behind."""
 
+import ast
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import pspnb
 from pspnb.errors import PspnbError
 from pspnb.files.atomic import new_folder, write_atomically, write_bytes, write_json
 
@@ -65,3 +70,48 @@ def test_a_new_folder_takes_the_place_of_the_old_one_when_it_is_complete(tmp_pat
         (aside / "new").touch()
         assert os.listdir(tmp_path / "f") == ["old"]
     assert os.listdir(tmp_path) == ["f"] and os.listdir(tmp_path / "f") == ["new"]
+
+
+# ---- progress bars -------------------------------------------------------------------------------------------------
+
+_RENDER = "from pspnb.facets import Facets; Facets('test', 16, n=2)"
+
+
+def _environment(cache, **more):
+    return {**os.environ, "PSPNB_CACHE": str(cache), "PSPNB_PROGRESS": "", **more}
+
+
+def test_an_empty_cache_leaves_no_trace_in_a_pipe(tmp_path):
+    """What a notebook is: its standard error is no terminal. The same output with an empty and with a full cache."""
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", _RENDER], capture_output=True, env=_environment(tmp_path))
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_terminal_sees_the_bar_and_so_does_who_asks_for_it(tmp_path):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    done = subprocess.run([sys.executable, "-c", _RENDER], stderr=slave, env=_environment(tmp_path / "a"))
+    os.close(slave)
+    assert done.returncode == 0 and b"rendering Facets test" in os.read(master, 100_000)
+    os.close(master)
+    environment = _environment(tmp_path / "b", PSPNB_PROGRESS="1")
+    done = subprocess.run([sys.executable, "-c", _RENDER], capture_output=True, env=environment)
+    assert b"rendering Facets test" in done.stderr
+
+
+def test_every_bar_of_the_package_is_that_one():
+    """`arrays` draws one only where it renders on a GPU."""
+    root = Path(pspnb.__file__).parent
+    importers = set()
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            importers |= {path.relative_to(root).as_posix() for name in names if str(name).split(".")[0] == "tqdm"}
+    assert importers <= {"files/progress.py", "training/arrays.py"}

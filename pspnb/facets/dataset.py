@@ -22,11 +22,11 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from pspnb.facets.factors import Factors
 from pspnb.facets.render import RENDER_VERSION, render
 from pspnb.facets.sampling import SPLIT_SIZES, global_identity, sample_factors
+from pspnb.files.progress import progress_bar
 
 _BLOCK: Final = 256
 _CHECKED_ROWS: Final = 16
@@ -147,7 +147,7 @@ def _build(folder: Path, split: str, size: int, n: int, device: str | torch.devi
     workers = _cores() if torch.device(device).type == "cpu" else 1
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=n, desc=f"rendering Facets {split} {size} px", unit="image", disable=not progress) as bar,
+        progress_bar(total=n, desc=f"rendering Facets {split} {size} px", unit="image", wanted=progress) as bar,
     ):
         blocks = [pool.submit(draw, start) for start in range(0, n, _BLOCK)]
         try:

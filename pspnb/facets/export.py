@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from pspnb.checks import at_least, between, seed_in_range
 from pspnb.errors import PspnbError
@@ -16,6 +15,7 @@ from pspnb.facets.factors import TABLE
 from pspnb.facets.render import RENDER_VERSION, render
 from pspnb.facets.sampling import SPLIT_SIZES, edit, global_identity, sample_factors
 from pspnb.files.atomic import new_folder, write_json
+from pspnb.files.progress import progress_bar
 from pspnb.files.reading import read_json
 
 _BLOCK = 64
@@ -98,7 +98,7 @@ def _write(
     header = ["file", "identity", *(f.name for f in TABLE), *(f"{m}_{a}" for m in _LANDMARKS for a in "xy")]
     with (
         open(folder / "factors.csv", "w", newline="") as file,
-        tqdm(total=n, unit="image", disable=not progress) as bar,
+        progress_bar(total=n, unit="image", wanted=progress) as bar,
     ):
         table = csv.writer(file)
         table.writerow(header)

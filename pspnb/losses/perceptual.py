@@ -1,5 +1,7 @@
 """LPIPS (paper section 3.1, Zhang et al. 2018) through the `lpips` package; book chapter "Losses"."""
 
+import contextlib
+import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -132,7 +134,9 @@ def _read_trunk(path: Path) -> dict[str, Tensor]:
 def _download_trunk() -> dict[str, Tensor]:
     from torchvision.models import AlexNet_Weights
 
-    tensors = AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    # torch announces a download on the standard error, which would tell in a notebook's output that a cache was empty.
+    with contextlib.redirect_stderr(io.StringIO()):
+        tensors = AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     return {key.removeprefix("features."): value for key, value in tensors.items()}
 
 

@@ -6,9 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pspnb.errors import PspnbError
+from pspnb.files.progress import progress_bar
 from pspnb.training.checkpoint import load_checkpoint, save_checkpoint
 from pspnb.training.journal import Journal, StopRequest
 from pspnb.training.png import grid, write_png
@@ -64,7 +64,7 @@ def fit(
     if path.exists():
         load_state_of(trainer, path, device=trainer.device)
     journal, first, started = Journal(out / "log.jsonl", keep_until=trainer.step), trainer.step, time.monotonic()
-    with StopRequest() as stop, tqdm(total=steps, initial=first, disable=not progress, unit="step") as bar:
+    with StopRequest() as stop, progress_bar(total=steps, initial=first, wanted=progress, unit="step") as bar:
         while trainer.step < steps and not stop.requested:
             record = check_finite(trainer.train_step(), trainer.step)
             bar.update()

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pspnb import transforms
 from pspnb.errors import ImageError, PspnbError
+from pspnb.files.progress import progress_bar
 from pspnb.tasks import Task
 from pspnb.training.data import PairArrays
 
@@ -164,7 +164,9 @@ def _build(
         kept, broken = 0, []
         # The outer catch_warnings undoes what threads leave behind: the inner ones of the reader aren't thread-safe.
         with warnings.catch_warnings(), ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as readers:
-            for result in tqdm(readers.map(read, rows), total=len(rows), desc="reading pictures", disable=not progress):
+            for result in progress_bar(
+                readers.map(read, rows), total=len(rows), desc="reading pictures", wanted=progress
+            ):
                 if isinstance(result, str):
                     broken.append(result)
                     continue

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from tqdm import tqdm
 
 from pspnb.errors import PspnbError
+from pspnb.files.progress import progress_bar
 from pspnb.losses.terms import LossTerm
 from pspnb.psp import PSP
 from pspnb.training.callbacks import Callback
@@ -169,8 +169,8 @@ class _Recorder:
     def __init__(self, out: Path, run: Run, callbacks: Sequence[Callback], *, progress: bool) -> None:
         self.run, self.callbacks, self.out = run, callbacks, out
         self.journal = Journal(out / "log.jsonl", keep_until=run.step) if run.team.is_main else None
-        self.bar = tqdm(
-            total=run.config.steps, initial=run.step, disable=not (progress and run.team.is_main), unit="step"
+        self.bar = progress_bar(
+            total=run.config.steps, initial=run.step, wanted=progress and run.team.is_main, unit="step"
         )
         self._since = (run.step, time.monotonic())
 
