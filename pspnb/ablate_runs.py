@@ -62,7 +62,7 @@ def ablation_rows(
     for name, row in rows.items():
         row["at_equal_steps"] = _lowest(row["curve"], steps)
         if images is not None and name in fresh:
-            model = run_model(Path(runs) / name, variant=row["variant"])
+            model = run_model(Path(runs) / name)
             row["metrics"] = intervals(measure(model, images, judge=judge, distance=distance), seed=seed)
             row["offset"] = _offsets(model, images)
     return {"steps": steps, "rows": rows, "left_out": left_out}

@@ -25,11 +25,13 @@ class Translate:
     """Run a pSp model on an image or a folder of images."""
 
     model: str
-    """Shipped model (see `pspnb models`) or official checkpoint file."""
+    """Shipped model (see `pspnb models`), official checkpoint file, or the folder of a run of `pspnb train`."""
     input: Path
     """Image, folder of images (sub-folders included), or a .safetensors file of codes to draw."""
     output: Path
     """Folder for the results; sub-folders are mirrored."""
+    generator: Annotated[str | None, arg(metavar="NAME_OR_FILE")] = None
+    """Generator that a run was trained on, where it has moved since."""
     codes: Annotated[Path | None, arg(metavar="PATH")] = None
     """Also write the codes of every input to this .safetensors file."""
     n_samples: int = 0
@@ -60,7 +62,7 @@ class Translate:
 
         if not self.n_samples:
             _refuse_given(self, ("seed",), "belongs to --n-samples N, several outputs for each input")
-        psp = pspnb.load(self.model, device=pick_device(self.device))
+        psp = pspnb.load(self.model, device=pick_device(self.device), generator=self.generator)
         if not isinstance(psp, PSP):
             raise PspnbError(f"{self.model} is a {type(psp).__name__}; expected a model that translates images")
         report = translate(
@@ -197,8 +199,8 @@ class Train:
     """Of a task: source pictures (label maps, sketches) with the names of the targets."""
     validation: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Of a task: pictures on which the best encoder is chosen; default: Facets' own, or none with --data."""
-    generator: Annotated[Path | None, arg(metavar="PATH")] = None
-    """Of a task: file of the generator; default: the shipped one."""
+    generator: Annotated[str | None, arg(metavar="NAME_OR_FILE")] = None
+    """Of a task: generator to invert: shipped model, official file, or run of `pspnb train generator`; default: the shipped one."""
     identity: Annotated[Path | None, arg(metavar="PATH")] = None
     """Of a task at ffhq1024: face-recognition file (IR-SE50), for the identity loss and as the encoder's start."""
     lr: Annotated[float | None, arg(metavar="X")] = None
@@ -208,7 +210,7 @@ class Train:
     lambdas: Annotated[str | None, arg(metavar="NAME=X,...")] = None
     """Of a task: loss weights other than the recipe's, such as id=0.5,w_norm=0.0005."""
     init: Annotated[str | None, arg(metavar="NAME_OR_FILE")] = None
-    """Of a task: trained encoder to start from: a shipped model, a pSp file, or the folder of a run."""
+    """Of a task: trained encoder to start from: a shipped model, a pSp file, or a run."""
     strict: bool = False
     """Of a task: stop at a picture that cannot be read, instead of leaving it out."""
     tensorboard: bool = False
@@ -325,9 +327,9 @@ class Evaluate:
     n_optimise: Annotated[int | None, arg(metavar="N")] = None
     """Pictures for the two optimised rows of --table1; 0 leaves them out; default: 50."""
     task: Annotated[str | None, arg(metavar="TEXT")] = None
-    """Of the model, where run or file do not tell."""
-    variant: Annotated[str | None, arg(metavar="TEXT")] = None
-    """Of the run, where its folder does not tell."""
+    """Task of the model, where run or file do not tell."""
+    generator: Annotated[str | None, arg(metavar="NAME_OR_FILE")] = None
+    """Generator that the run was trained on, where it has moved since."""
     identity: Annotated[Path | None, arg(metavar="PATH")] = None
     """Face-recognition file that judges models of other worlds than Facets; without one similarity is left out."""
     lpips: Annotated[Path | None, arg(metavar="PATH")] = None
@@ -348,7 +350,7 @@ class Evaluate:
         if self.table1:
             from pspnb.ablate import table1
 
-            alien = ("data", "sources", "task", "variant", "identity", "lpips")
+            alien = ("data", "sources", "task", "generator", "identity", "lpips")
             _refuse_given(self, alien, "is not an option of --table1, which is measured on Facets")
             n = 1000 if self.n is None else self.n
             optimised = min(50, n) if self.n_optimise is None else min(self.n_optimise, n)
@@ -366,7 +368,7 @@ class Evaluate:
             sources=self.sources,
             n=self.n,
             task=self.task,
-            variant=self.variant,
+            generator=self.generator,
             identity=self.identity,
             lpips=self.lpips,
             device=device,

@@ -19,7 +19,7 @@ from pspnb.checks import at_least, seed_in_range
 from pspnb.errors import PspnbError
 from pspnb.psp import PSP
 from pspnb.reconstruction import Images, compare_all, intervals
-from pspnb.tasks import TASKS, Task, task_named
+from pspnb.tasks import TASKS, Task
 from pspnb.training.data import Batches, PairArrays
 
 FACETS_SIZE = 64
@@ -82,7 +82,7 @@ def evaluate(
     sources: str | Path | None = None,
     n: int | None = None,
     task: str | None = None,
-    variant: str | None = None,
+    generator: str | Path | None = None,
     identity: str | Path | None = None,
     lpips: str | Path | None = None,
     device: str = "cpu",
@@ -94,7 +94,7 @@ def evaluate(
     `data`: folder of target pictures (default, for 64 px models: the test split of Facets); `sources`: of tasks that need
     label maps or sketches, with the same names. `n`: the first n only. `identity`: face-recognition file, and `lpips`: file
     of AlexNet's weights (default: downloaded), for models of other sizes than 64 px; without `identity` similarity is left
-    out. `task` and `variant` where run or file don't tell. Returns what metrics.json holds. Raises PspnbError.
+    out. `task` where run or file don't tell, `generator` where a run's has moved. Returns what metrics.json holds.
     """
     from pspnb.ablate_pictures import worst_figure, write_figure
     from pspnb.images import write_atomically
@@ -102,7 +102,7 @@ def evaluate(
 
     at_least(1, n=n)
     seed_in_range(seed)
-    model, chosen = load_any(what, task=task, variant=variant, device=device)
+    model, chosen = load_any(what, task=task, generator=generator, device=device)
     arrays, about = _pictures(model, chosen, data, sources, progress=progress)
     if n is not None:
         if not 1 <= n <= len(arrays):
@@ -130,34 +130,16 @@ def evaluate(
 
 
 def load_any(
-    what: str | Path, *, task: str | None = None, variant: str | None = None, device: str = "cpu"
+    what: str | Path, *, task: str | None = None, generator: str | Path | None = None, device: str = "cpu"
 ) -> tuple[PSP, Task]:
-    """A model and its task, from a run's folder, a shipped name or a checkpoint file. Raises PspnbError."""
+    """A model and its task, from whatever `pspnb.load` takes. Raises PspnbError."""
     import pspnb
     from pspnb.translate import task_of
 
-    if Path(what).is_dir():
-        return _from_run(Path(what), task=task, variant=variant, device=device)
-    model = pspnb.load(what, device=device)
+    model = pspnb.load(what, device=device, generator=generator)
     if not isinstance(model, PSP):
         raise PspnbError(f"expected a model that translates images, {what} is a {type(model).__name__}")
     return model.eval(), task_of(model, model_name=str(what), task=task)
-
-
-def _from_run(run: Path, *, task: str | None, variant: str | None, device: str) -> tuple[PSP, Task]:
-    from pspnb.training.recipes import best_state, recipe_of, run_model
-
-    if not any((run / name).exists() for name in ("best.pt", "checkpoint.pt")):
-        raise PspnbError(f"{run}: expected the folder of a run, with best.pt or checkpoint.pt in it")
-    about = best_state(run)["identity"]
-    name, kind = task or about["task"], variant or recipe_of(run).get("variant", "psp")
-    try:
-        model = run_model(run, task=name, variant=kind)
-    except RuntimeError as error:  # tensors of other names or shapes
-        raise PspnbError(
-            f"{run}: not an encoder of variant {kind!r}; expected --variant with the one trained"
-        ) from error
-    return model.to(device), task_named(name)
 
 
 def _pictures(

@@ -23,6 +23,8 @@ class PSP(nn.Module):
     """
 
     latent_avg: Tensor
+    task: str | None = None
+    """Name of the task it was trained for (`pspnb.tasks`), where its card, file or run says so."""
 
     def __init__(
         self,

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb import hub
 from pspnb.checks import at_least, seed_in_range
 from pspnb.errors import ImageError, LoadError, PspnbError
 from pspnb.files.atomic import write_bytes
@@ -41,12 +40,13 @@ def pick_device(name: str = "auto") -> str:
 
 
 def task_of(psp: PSP, *, model_name: str = "", task: str | None = None) -> Task:
-    """The task of a model: the one that is named, else that of its card or file name, else the usual of its channels.
+    """The task of a model: the one that is named, else that of its card, file or run, else the one in the file's name, else
+    the default for its number of channels.
 
     Raises PspnbError when the task is unknown or reads another number of channels.
     """
     channels = int(psp.encoder.in_channels)  # type: ignore[arg-type]
-    guess = task or _task_by_name(model_name, channels) or _TASK_BY_CHANNELS.get(channels)
+    guess = task or psp.task or _task_by_name(model_name, channels) or _TASK_BY_CHANNELS.get(channels)
     if guess is None:
         raise PspnbError(f"the model reads {channels} channels; expected --task, one of {', '.join(TASKS)}")
     try:
@@ -59,9 +59,7 @@ def task_of(psp: PSP, *, model_name: str = "", task: str | None = None) -> Task:
 
 
 def _task_by_name(model_name: str, channels: int) -> str | None:
-    """From the card of a shipped model, else the longest task name in the file's name: psp_celebs_super_resolution.pt."""
-    if model_name in hub.available() and "task" in hub.card(model_name):
-        return hub.card(model_name)["task"]
+    """The longest task name in the file's name: psp_celebs_super_resolution.pt."""
     fitting = [name for name in TASKS if name in Path(model_name).stem and TASKS[name].in_channels == channels]
     return max(fitting, key=len, default=None)
 

@@ -6,6 +6,7 @@ which allocates nothing, and take the file's own tensors: loading needs no secon
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from pspnb.nn.stylegan2 import Generator, noise_shapes
 
 Tensors = Mapping[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
+# Of the encoders of facets64, whose stages 3 and 4 have one width.
+SMALL_UNITS = (1, 1, 2, 1)
 # What reading sizes out of arbitrary tensors, and building a network of those sizes, may raise.
 _UNREADABLE = (KeyError, IndexError, ValueError, TypeError, ArithmeticError, RuntimeError)
 
@@ -42,6 +45,8 @@ def describe(tensors: Tensors) -> str:
         return "an encoder without its generator"
     if any(key.startswith("final_linear.") for key in keys):
         return "a StyleGAN2 discriminator"
+    if any(key.startswith("synthesis.b4.") for key in keys):
+        return "a generator of NVIDIA's (open it with pspnb.load_generator)"
     return f"unknown (its first tensors are {', '.join(sorted(keys)[:3])})" if keys else "empty"
 
 
@@ -96,18 +101,22 @@ def _constants(arguments: Mapping[str, Any], tensors: Tensors) -> dict[str, Tens
 # ---- encoders ------------------------------------------------------------------------------------------------------
 
 
-def encoder(tensors: Tensors, *, style_dim: int) -> nn.Module:
-    """The encoder with these tensors, any of the three kinds. Raises LoadError when they are not those of one."""
+def encoder(tensors: Tensors, *, style_dim: int, hints: Mapping[str, Any] | None = None) -> nn.Module:
+    """The encoder with these tensors, any of the three kinds. Raises LoadError when they are not those of one.
+
+    `hints`: stored options. Two things that no shape tells are taken from there: "units" (of four stages of residual
+    units, where neighbours have one width) and "input_size" (of encoders that pool; default: the published 256).
+    """
     try:
         with torch.device("meta"):
-            module = _empty_encoder(tensors, style_dim)
+            module = _empty_encoder(tensors, style_dim, hints or {})
     except _UNREADABLE as error:
         raise LoadError(f"expected a pSp encoder; found {describe(tensors)}") from error
     return fill(module, tensors, "encoder")
 
 
-def _empty_encoder(tensors: Tensors, style_dim: int) -> nn.Module:
-    body = _backbone_arguments(tensors)
+def _empty_encoder(tensors: Tensors, style_dim: int, hints: Mapping[str, Any]) -> nn.Module:
+    body = _backbone_arguments(tensors, _numbers(hints.get("units")))
     body["in_channels"] = tensors["input_layer.0.weight"].shape[1]
     if "styles.0.linear.weight" in tensors:
         n_styles = _count(tensors, "styles.{}.linear.weight")
@@ -123,6 +132,7 @@ def _empty_encoder(tensors: Tensors, style_dim: int) -> nn.Module:
             maps=[n - min(halvings) for n in halvings],
             **body,
         )
+    body["input_size"] = next(iter(_numbers(hints.get("input_size")) or ()), 256)
     if "output_layer_2.3.weight" in tensors:
         bottleneck, pooled = tensors["output_layer_2.3.weight"].shape
         return NaiveWPlusEncoder(
@@ -152,13 +162,28 @@ def face_embedder(tensors: Tensors) -> FaceEmbedder:
     return fill(module, tensors, "face-recognition network")
 
 
-def _backbone_arguments(tensors: Tensors) -> dict[str, Any]:
+def _numbers(value: Any) -> tuple[int, ...] | None:
+    """Whole numbers above 0 from a stored option (one, several, or their text); None for anything else."""
+    if isinstance(value, str):
+        value = re.findall(r"\d+", value)
+    values = value if isinstance(value, (list, tuple)) else [value]
+    try:
+        numbers = tuple(int(v) for v in values)
+    except (TypeError, ValueError):
+        return None
+    return numbers if numbers and min(numbers) > 0 else None
+
+
+def _backbone_arguments(tensors: Tensors, units_hint: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Widths, units per stage and kind of an IR backbone. Raises KeyError or ValueError where they cannot be read."""
     n_units = _count(tensors, "body.{}.res_layer.1.weight")
     shapes = [tensors[f"body.{i}.res_layer.1.weight"].shape for i in range(n_units)]
     starts = [i for i, (c_out, c_in, _, _) in enumerate(shapes) if i == 0 or c_in != c_out]
-    published = {sum(units): units for units in UNITS.values()}
-    if len(starts) == 4:
+    published = {sum(units): units for units in UNITS.values()} | {sum(SMALL_UNITS): SMALL_UNITS}
+    if units_hint is not None and len(units_hint) == 4 and sum(units_hint) == n_units:
+        units = units_hint
+        starts = [sum(units[:i]) for i in range(4)]
+    elif len(starts) == 4:
         units = tuple(end - start for start, end in zip(starts, [*starts[1:], n_units], strict=True))
     elif n_units in published:  # stages of equal width cannot be told apart by their shapes
         units = published[n_units]

@@ -31,7 +31,7 @@ def ship_encoder(
     """
     from pspnb.hub import card
 
-    model = run_model(run, task=task, variant=variant)
+    model = run_model(run)
     state = best_state(run)
     records = read_journal(Path(run) / "log.jsonl")
     tensors: dict[str, Tensor] = {f"encoder.{key}": value for key, value in model.encoder.state_dict().items()}

@@ -7,11 +7,11 @@ CPU.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -98,13 +98,15 @@ def fit(
     device: str | torch.device = "cpu",
     resume: bool = False,
     progress: bool = True,
+    about: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Train the encoder of `model` in place, on `device`, where the networks of `losses` must be already; leaves it in
     evaluation mode, with its latest weights.
 
     Writes below `out`: `checkpoint.pt` (latest, everything needed to go on), `best.pt` (encoder with the lowest validation
     loss), `log.jsonl`, `pictures/*.png`. SIGTERM and an interrupt end the run after the step in hand with a checkpoint;
-    in a notebook that covers the stop button and closing it.
+    in a notebook that covers the stop button and closing it. `about` (plain values: task, architecture, generator ...) is
+    kept in both checkpoints, so that each can be loaded wherever it lies.
 
     Raises TrainingDiverged when a loss or a weight is no longer a number (the last good checkpoint stays), PspnbError when
     `out` holds a run and `resume` is False or the run was begun with other options, CheckpointError on a full disk (the
@@ -129,10 +131,10 @@ def fit(
             if _due(run.step, config.picture_every):
                 recorder.pictures()
             if validation is not None and _due(run.step, config.validate_every):
-                _validate(run, validation, recorder, out)
+                _validate(run, validation, recorder, out, about)
             stopped = _agreed(stop, run.step, team)
             if _due(run.step, config.checkpoint_every) or stopped or run.step == config.steps:
-                _save(run, path)
+                _save(run, path, about)
     return Outcome(run.step, run.step >= config.steps, run.best)
 
 
@@ -146,21 +148,25 @@ def _agreed(stop: StopRequest, step: int, team: Processes) -> bool:
     return step % AGREE_EVERY == 0 and team.any(stop.requested)
 
 
-def _save(run: Run, path: Path) -> None:
+def _save(run: Run, path: Path, about: Mapping[str, Any] | None) -> None:
     if not run.is_finite():
         kept = f"{path} is the last good one" if path.exists() else "no checkpoint was written"
         raise TrainingDiverged(f"a weight is not finite at step {run.step}: stopped, {kept}")
     if run.team.is_main:
-        save_checkpoint(path, run.state())
+        save_checkpoint(path, run.state() | _note(about))
 
 
-def _validate(run: Run, validation: Batches, recorder: "_Recorder", out: Path) -> None:
+def _note(about: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if about is None else {"about": dict(about)}
+
+
+def _validate(run: Run, validation: Batches, recorder: "_Recorder", out: Path, about: Mapping[str, Any] | None) -> None:
     record = run.validate(validation)
     recorder.validation(record)
     if run.best is None or record["val_loss"] < run.best:
         run.best = record["val_loss"]
         if run.team.is_main:
-            save_checkpoint(out / "best.pt", run.encoder_state())
+            save_checkpoint(out / "best.pt", run.encoder_state() | _note(about))
 
 
 class _Recorder:
