@@ -27,6 +27,10 @@ Landmarks = Float[np.ndarray, "p 2"] | Int[np.ndarray, "p 2"]
 
 # YuNet is trained on faces of roughly 10 to 300 px; photographs are tried at these long sides, in this order.
 DETECTION_SIDES = (640, 1280, 320)
+NO_FACE = "no face found; expected a photograph with a visible face, or landmarks"
+_QUARTER_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+# By how much one way up must score above every other (see `upright_face`).
+CERTAIN = 0.02
 # Side of a result, far above what any face model reads: a slip of the finger is refused instead of filling the memory.
 MAX_SIZE = 8192
 # Below 0.7 textures start to count as faces; an aligned portrait scores above 0.9.
@@ -142,13 +146,39 @@ def align(image: Image.Image, landmarks: Landmarks, *, size: int = 256) -> Image
     return image.transform((size, size), Image.Transform.QUAD, steps.transform, Image.Resampling.BILINEAR)
 
 
-def align_file(path: str | os.PathLike, *, detector: FaceDetector, size: int = 256) -> Image.Image:
-    """Read a photograph, find its largest face and align it. Raises ImageError or AlignError, naming the file."""
+def align_file(
+    path: str | os.PathLike, *, detector: FaceDetector, size: int = 256, upright: bool = False
+) -> Image.Image:
+    """Read a photograph, find its largest face and align it. Raises ImageError or AlignError, naming the file.
+
+    `upright`: the photograph is known to stand the right way up, so no other way is tried (see `upright_face`).
+    """
     image = read_image(path)
     try:
-        return align(image, detector.largest(image).landmarks, size=size)
+        image, face = (image, detector.largest(image)) if upright else upright_face(image, detector)
+        return align(image, face.landmarks, size=size)
     except AlignError as error:
         raise AlignError(f"{path}: {error}") from error
+
+
+def upright_face(image: Image.Image, detector: FaceDetector) -> tuple[Image.Image, Face]:
+    """The image turned by quarters so that its largest face stands upright, and that face.
+
+    The detector takes eyes to be above the mouth: of a photograph upside down it makes a face upside down, with a lower
+    score (.72-.90 on 24 portraits, against .93-.96 upright). So all four ways up are tried and the best is taken.
+    Raises AlignError where there is no face, or where another way up is about as good.
+    """
+    ways = [image, *(image.transpose(turn) for turn in _QUARTER_TURNS)]
+    found = [(faces[0], way) for way in ways if (faces := detector.detect(way))]
+    if not found:
+        raise AlignError(NO_FACE)
+    (best, turned), *others = sorted(found, key=lambda pair: pair[0].score, reverse=True)
+    if others and best.score - others[0][0].score < CERTAIN:
+        raise AlignError(
+            f"cannot tell which way up the photograph is (scores {best.score:.2f} and {others[0][0].score:.2f}); "
+            "expected an upright one: turn it, and say that it is upright (--upright)"
+        )
+    return turned, best
 
 
 class FaceDetector:
@@ -187,7 +217,7 @@ class FaceDetector:
         """The face with the largest box. Raises AlignError when there is none."""
         faces = self.detect(image)
         if not faces:
-            raise AlignError("no face found; expected a photograph with a visible face, or landmarks")
+            raise AlignError(NO_FACE)
         return faces[0]
 
     def _detect_at(self, image: Image.Image, scale: float) -> list[Face]:
@@ -246,13 +276,14 @@ def align_folder(
     *,
     size: int = 256,
     detector: str | os.PathLike | None = None,
+    upright: bool = False,
     image_format: str = "png",
     overwrite: bool = False,
     progress: bool = True,
 ) -> Report:
     """Align an image or every image below a folder into `output`; what fails is listed and the rest goes on.
 
-    Raises the error itself when there is only one input. `detector`: see `FaceDetector`.
+    Raises the error itself when there is only one input. `detector`: see `FaceDetector`; `upright`: see `align_file`.
     """
     if not 16 <= size <= MAX_SIZE:
         raise AlignError(f"expected a size from 16 to {MAX_SIZE} px, got {size}")
@@ -264,7 +295,7 @@ def align_folder(
     net = FaceDetector(detector)
     for job in progress_bar(todo, unit="image", wanted=progress):
         try:
-            write_image(align_file(job.source, detector=net, size=size), job.outputs[0])
+            write_image(align_file(job.source, detector=net, size=size, upright=upright), job.outputs[0])
         except (ImageError, AlignError) as error:
             failed(report, error, only=len(jobs) == 1)
             continue

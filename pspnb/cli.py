@@ -47,7 +47,7 @@ class Translate:
     factor: Annotated[int | None, arg(metavar="N")] = None
     """Super-resolution: shrink each input by this factor first."""
     device: str = "auto"
-    """auto (a CUDA GPU if there is one), cpu, cuda, cuda:1, ..."""
+    """auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
     batch_size: Annotated[int | None, arg(metavar="N")] = None
     """Images at a time; default: 8, or 1 for large pictures on the CPU."""
     format: Literal["png", "jpg", "webp"] = "png"
@@ -57,8 +57,9 @@ class Translate:
 
     def run(self) -> int:
         import pspnb
+        from pspnb.device import pick_device
         from pspnb.psp import PSP
-        from pspnb.translate import parse_layers, pick_device, task_of, translate
+        from pspnb.translate import parse_layers, task_of, translate
 
         if not self.n_samples:
             _refuse_given(self, ("seed",), "belongs to --n-samples N, several outputs for each input")
@@ -95,8 +96,10 @@ class Align:
     """Side of the results in pixels."""
     detector: Annotated[Path | None, arg(metavar="PATH")] = None
     """File of the YuNet face detector; default: $PSPNB_YUNET, else a verified copy, downloaded once (0.3 MB)."""
+    upright: bool = False
+    """The photographs stand upright: don't look whether one lies on its side or upside down."""
     format: Literal["png", "jpg", "webp"] = "png"
-    """Of the results."""
+    """Output image format."""
     overwrite: bool = False
     """Replace results that exist already."""
 
@@ -112,6 +115,7 @@ class Align:
                 self.output,
                 size=self.size,
                 detector=self.detector,
+                upright=self.upright,
                 image_format=self.format,
                 overwrite=self.overwrite,
             )
@@ -233,8 +237,8 @@ class Train:
     """auto, cpu, cuda, ..."""
 
     def run(self) -> int:
+        from pspnb.device import pick_device
         from pspnb.training.runs import train_generator, train_instrument
-        from pspnb.translate import pick_device
 
         self._refuse_strangers()
         common: dict[str, Any] = {"out": self.out, "resume": self.resume, "steps": self.steps, "seed": self.seed}
@@ -340,7 +344,7 @@ class Evaluate:
     """auto, cpu, cuda, ..."""
 
     def run(self) -> int:
-        from pspnb.translate import pick_device
+        from pspnb.device import pick_device
 
         device = pick_device(self.device)
         if self.table1 == (self.what is not None):

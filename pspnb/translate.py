@@ -27,18 +27,6 @@ from pspnb.tasks import TASKS, Task, task_named
 _TASK_BY_CHANNELS = {1: "sketch", 3: "inversion", 11: "segmentation_helen", 19: "segmentation"}
 
 
-def pick_device(name: str = "auto") -> str:
-    """ "auto": the GPU if CUDA sees one, else the CPU; any other name as it is. Raises PspnbError if it cannot be used."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise PspnbError(f"cannot use the device {name!r} ({reason}); expected auto, cpu or cuda") from error
-    return name
-
-
 def task_of(psp: PSP, *, model_name: str = "", task: str | None = None) -> Task:
     """The task of a model: the one that is named, else that of its card, file or run, else the one in the file's name, else
     the default for its number of channels.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pspnb.checks import above_zero, at_least, between, seed_in_range
 from pspnb.checks import given as options_given
+from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.reading import read_json
@@ -201,8 +202,6 @@ def train_encoder(
     than those of the task and its variant. `compile`: torch.compile the step (needs a C++ compiler on a CPU). Raises PspnbError
     on user errors.
     """
-    from pspnb.training.runs import pick_device
-
     at_least(1, steps=steps, batch=batch, images=n_images)
     above_zero(lr=lr)
     between(0, 1, decay_from=decay_from)

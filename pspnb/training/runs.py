@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from pspnb.checks import at_least, given, seed_in_range
+from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
@@ -53,11 +52,6 @@ GENERATORS: dict[tuple[str, str], GanConfig] = {
         checkpoint_every=2000,
     ),
 }
-
-
-def pick_device(device: str | None) -> str:
-    """`device`, or CUDA when there is one."""
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def generator_config(scale: str = "facets64", preset: str | None = None, *, device: str = "cpu") -> GanConfig:

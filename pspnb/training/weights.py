@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.instruments import CONFIGS
@@ -19,7 +20,6 @@ from pspnb.training.journal import read_journal
 from pspnb.training.recipes import BATCH, SECOND_PART, TRAINING, model_name, train_encoder
 from pspnb.training.runs import (
     generator_config,
-    pick_device,
     ship_gan,
     ship_instrument,
     train_generator,
