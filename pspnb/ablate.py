@@ -7,12 +7,10 @@ that the paper only mentions in `pspnb.ablate_runs`. Chapter: "Ablations".
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,7 +26,9 @@ from pspnb.errors import LoadError, PspnbError
 from pspnb.evaluate_encoder import evaluate as evaluate
 from pspnb.evaluate_encoder import evaluate_model as evaluate_model
 from pspnb.facets import SPLIT_SIZES
+from pspnb.files.atomic import write_atomically, write_json, write_text
 from pspnb.files.progress import progress_bar
+from pspnb.files.provenance import stamp
 from pspnb.optimise import invert
 from pspnb.psp import PSP
 from pspnb.reconstruction import (
@@ -96,8 +96,8 @@ def table1(
     out = Path(out)
     write_pictures(result, measured, images, out)
     _write_arrays(measured, out / "per_image.npz")
-    _write_text(out / "table1.md", markdown(result))
-    _write_text(out / "table1.json", json.dumps(result, indent=1) + "\n")  # last: it says that all is there
+    write_text(out / "table1.md", markdown(result))
+    write_json(out / "table1.json", result)  # last: it says that all is there
     return result
 
 
@@ -250,36 +250,24 @@ def _provenance(
     models: Mapping[str, PSP], left_out: list[str], *, seed: int, device: str, seconds: float
 ) -> dict[str, Any]:
     from pspnb import hub
-    from pspnb.training.export import commit, hardware
 
     shipped = hub.available()
     names = [name for name in ("facets64/generator", *models) if name in shipped]
     return {
-        "commit": commit(),
-        "seed": seed,
-        "device": hardware(device),
+        **stamp(seed=seed, device=device),
         "all_threads": all_threads(),
         "weights": {name: hub.card(name)["sha256"] for name in names},
         "left_out": left_out,
         "seconds": round(seconds, 1),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
     }
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
-def _write_text(path: Path, text: str) -> None:
-    from pspnb.images import write_atomically
-
-    write_atomically(path, lambda stream: stream.write(text.encode()))
-
-
 def _write_arrays(measured: Measured, path: Path) -> None:
     """Every image's numbers ("row metric"), and the optimised codes of the first images ("codes row"), for the chapter."""
     import numpy as np
-
-    from pspnb.images import write_atomically
 
     arrays = {f"{row} {m}": v.numpy() for row, columns in measured.columns.items() for m, v in columns.items()}
     arrays |= {f"codes {row}": codes.half().numpy() for row, codes in measured.codes.items()}

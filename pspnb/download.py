@@ -12,18 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pspnb.errors import DownloadError, LoadError
+from pspnb.files.cache import cache_folder
 
 YUNET_URL = "https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/master/onnx/yunet_n_dynamic.onnx"
 YUNET_NAME = "yunet_n_dynamic.onnx"
 YUNET_SHA256 = "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12"
 YUNET_LICENCE = "Apache-2.0 (ShiqiYu/libfacedetection.train)"
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: `$PSPNB_CACHE`, else the user's cache folder."""
-    import pooch
-
-    return Path(os.environ.get("PSPNB_CACHE") or pooch.os_cache("pspnb"))
 
 
 def file_sha256(path: str | os.PathLike) -> str:

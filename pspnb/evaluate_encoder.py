@@ -4,10 +4,8 @@ The columns of Table 1, with the shipped instruments for models of Facets, with 
 Chapters: "Ablations", "Training the encoder".
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,9 @@ from torch import Tensor
 
 from pspnb.checks import at_least, seed_in_range
 from pspnb.errors import PspnbError
+from pspnb.files.atomic import write_json
+from pspnb.files.pictures import to_levels
+from pspnb.files.provenance import stamp
 from pspnb.psp import PSP
 from pspnb.reconstruction import Images, compare_all, intervals
 from pspnb.tasks import TASKS, Task
@@ -62,16 +63,12 @@ def evaluate_model(
         for pair in batches.once(device=device):
             output = model(pair.source, resize=None if size == model.decoder.size else size)
             target = torch.nn.functional.adaptive_avg_pool2d(pair.target, size)
-            shown.append((_levels(target), _levels(output)))
+            shown.append((to_levels(target).cpu(), to_levels(output).cpu()))
             yield output, target
 
     columns = compare_all(pairs(), judge=judge, distance=distance)  # type: ignore[arg-type]
     targets, outputs = (torch.cat(parts) for parts in zip(*shown, strict=True))
     return Evaluation(intervals(columns, seed=seed), columns, targets, outputs)
-
-
-def _levels(x: Tensor) -> Tensor:
-    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
 def evaluate(
@@ -97,9 +94,8 @@ def evaluate(
     out. `task` where run or file don't tell, `generator` where a run's has moved. Returns what metrics.json holds.
     """
     from pspnb.ablate_pictures import worst_figure, write_figure
-    from pspnb.images import write_atomically
-    from pspnb.training.export import commit, hardware
 
+    made = stamp(seed=seed, device=device)
     at_least(1, n=n)
     seed_in_range(seed)
     model, chosen = load_any(what, task=task, generator=generator, device=device)
@@ -118,14 +114,11 @@ def evaluate(
         "n": len(arrays),
         "metrics": found.metrics,
         "instruments": instruments,
-        "provenance": {
-            "commit": commit(), "seed": seed, "device": hardware(device),
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        },
-    }  # fmt: skip
+        "provenance": made,
+    }
     out = Path(out)
     write_figure(worst_figure(found.targets, found.outputs, found.columns), out / "worst.png")
-    write_atomically(out / "metrics.json", lambda stream: stream.write((json.dumps(result, indent=1) + "\n").encode()))
+    write_json(out / "metrics.json", result)
     return result
 
 

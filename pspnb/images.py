@@ -27,6 +27,7 @@ from torch import Tensor
 
 from pspnb.errors import ImageError, PspnbError
 from pspnb.files.atomic import write_atomically
+from pspnb.files.pictures import to_levels
 from pspnb.transforms.labels import CELEBA_COLOURS, labels_of_colours, merge_part_masks, nearly_published
 
 # Twice Pillow's own warning limit: about 13,400 x 13,400, half a gigabyte as 8-bit RGB.
@@ -122,11 +123,9 @@ def read_part_masks(folder: str | os.PathLike, name: str) -> Image.Image:
 
 def to_image(picture: Float[Tensor, "3 h w"]) -> Image.Image:
     """Picture nominally in [-1, 1] -> 8-bit RGB, clipped and rounded. Raises ImageError on NaN or infinity."""
-    from pspnb.transforms import to_uint8
-
     if not torch.isfinite(picture).all():
         raise ImageError("the result holds NaN or infinite values; expected numbers, nominally in [-1, 1]")
-    return Image.fromarray(to_uint8(picture))
+    return Image.fromarray(to_levels(picture).permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def write_image(image: Image.Image, path: str | os.PathLike) -> None:

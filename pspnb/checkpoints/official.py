@@ -19,7 +19,7 @@ from pspnb.checkpoints import architecture, nvidia
 from pspnb.checkpoints.reading import existing_file, read_torch
 from pspnb.checkpoints.sniff import kind_of
 from pspnb.errors import LoadError, PspnbError
-from pspnb.images import write_atomically
+from pspnb.files.atomic import write_atomically
 from pspnb.nn.backbones import FaceEmbedder
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator

@@ -15,6 +15,7 @@ from pspnb.facets.factors import TABLE
 from pspnb.facets.render import RENDER_VERSION, render
 from pspnb.facets.sampling import SPLIT_SIZES, edit, global_identity, sample_factors
 from pspnb.files.atomic import new_folder, write_json
+from pspnb.files.pictures import to_levels
 from pspnb.files.progress import progress_bar
 from pspnb.files.reading import read_json
 
@@ -107,7 +108,7 @@ def _write(
             factors = edit(sample_factors(source, rows), **changes)
             people = global_identity(source, rows).tolist()
             out = render(factors, size)
-            images = ((out.image + 1.0) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+            images = to_levels(out.image).permute(0, 2, 3, 1).numpy()
             labels = out.labels.numpy()
             for k, i in enumerate(rows):
                 name = f"{i:06d}.png"

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pspnb.errors import LoadError
-from pspnb.losses.basic import full_precision
 from pspnb.losses.frozen import Frozen
+from pspnb.nn.ops import widen
 
 # AlexNet takes two stride-2 poolings after a stride-4 convolution; a smaller image leaves an empty feature map.
 MIN_SIZE = 31
@@ -49,7 +49,7 @@ class LPIPSLoss(Frozen):
         if min(images.shape[-2:]) < MIN_SIZE:
             raise ValueError(f"expected images of at least {MIN_SIZE} px for LPIPS, got {tuple(images.shape[-2:])}")
         maps = self.net.net(self.net.scaling_layer(images))
-        return [_unit(full_precision(channels)) for channels in maps]
+        return [_unit(widen(channels)) for channels in maps]
 
     def distance(
         self, a: list[Float[Tensor, "b _c _h _w"]], b: list[Float[Tensor, "b _c _h _w"]]

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pspnb.errors import LoadError
-from pspnb.losses.basic import FACE_BOX, CropBox, full_precision, inner_face
+from pspnb.losses.basic import FACE_BOX, CropBox, inner_face
 from pspnb.losses.frozen import Frozen
+from pspnb.nn.ops import widen
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class SimilarityLoss(Frozen):
                 f"expected images of 3 channels for {type(self).__name__}, got {images.shape[1]}; "
                 "a sketch or a label map has no embedding: compare output and target, and leave the source out"
             )
-        return F.normalize(full_precision(self.net(self.prepare(images)).flatten(1)), dim=1)
+        return F.normalize(widen(self.net(self.prepare(images)).flatten(1)), dim=1)
 
     def forward(
         self,

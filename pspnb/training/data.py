@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from pspnb.files.pictures import from_levels
 from pspnb.tasks import Task
 from pspnb.training.order import batch_indices, step_generator
 
@@ -119,18 +120,14 @@ class Batches:
         self, rows: tuple[Tensor, Tensor | None], device: torch.device, generator: torch.Generator, *, train: bool
     ) -> Pair:
         images, given = rows
-        target = _unit(images.to(device, non_blocking=True))
+        target = from_levels(images.to(device, non_blocking=True))
         if given is not None:
             given = given.to(device, non_blocking=True)
             if self.task.source == "sketch":
                 given = given.float() / 255
             elif self.task.source != "labels":
-                given = _unit(given)
+                given = from_levels(given)
         return Pair(*self.task.pair(target, generator=generator, given=given, train=train))
-
-
-def _unit(levels: Tensor) -> Tensor:
-    return levels.float() / 127.5 - 1
 
 
 def facets_arrays(

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from pspnb.errors import PspnbError
+from pspnb.files.pictures import grid, write_png
 from pspnb.files.progress import progress_bar
 from pspnb.training.checkpoint import load_checkpoint, save_checkpoint
 from pspnb.training.journal import Journal, StopRequest
-from pspnb.training.png import grid, write_png
 
 
 class TrainingDiverged(PspnbError):

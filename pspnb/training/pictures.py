@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pspnb import transforms
 from pspnb.errors import ImageError, PspnbError
+from pspnb.files.cache import cache_folder
 from pspnb.files.progress import progress_bar
 from pspnb.tasks import Task
 from pspnb.training.data import PairArrays
@@ -113,8 +114,6 @@ def _arrays(
     progress: bool,
 ) -> list[Tensor]:
     """One uint8 tensor per kind, from the cache or made anew. A row of which a file can't be read is in none."""
-    from pspnb.download import cache_folder
-
     folder = (Path(cache) if cache is not None else cache_folder()) / "pictures" / _key(rows, kinds, size, n_classes)
     if not (folder / "meta.json").is_file():
         _build(folder, rows, kinds, size, n_classes, progress=progress)

@@ -11,11 +11,13 @@ from typing import Any, Literal
 from pspnb.checks import at_least, given, seed_in_range
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
+from pspnb.files.atomic import write_json
+from pspnb.files.provenance import hardware
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, several_views, split_arrays
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.export import ZOO, half, hardware, ship
+from pspnb.training.export import ZOO, half, ship
 from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
 from pspnb.training.instruments import CONFIGS, INSTRUMENTS, InstrumentTrainer, architecture
 from pspnb.training.journal import read_journal
@@ -230,8 +232,7 @@ def export_history(run: str | Path, out: str | Path, *, points: int = 200) -> Pa
     names = [name for name in records[-1] if all(name in r for s in stretches for r in s)]
     history = {name: [round(sum(r[name] for r in s) / len(s), 5) for s in stretches] for name in names}
     path = Path(out) / "history.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(history) + "\n")
+    write_json(path, history, indent=None)
     return path
 
 

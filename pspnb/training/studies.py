@@ -4,9 +4,7 @@ Chapter: "StyleGAN2 from the inside". `python -m pspnb.training.studies` trains 
 writes book/results/noise.
 """
 
-import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,14 @@ from torch import Tensor
 
 from pspnb.evaluate import BATCH, label_shares
 from pspnb.facets import CLASSES
+from pspnb.files.atomic import write_json
+from pspnb.files.pictures import grid, write_png
+from pspnb.files.provenance import stamp
 from pspnb.metrics import frechet_distance
 from pspnb.nn.instruments import ParsingNet
 from pspnb.nn.stylegan2 import Generator, noise_shapes
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.export import commit, hardware, write_whole
 from pspnb.training.gan import GanConfig
-from pspnb.training.png import grid, write_png
 from pspnb.training.runs import fit_generator
 
 CONFIG = replace(GanConfig(), steps=3000)
@@ -40,16 +39,11 @@ def noise_study(
     """
     generators = [_average(_train(config, Path(runs), noise, n_images)) for noise in (False, True)]
     rows, pictures = compare_noise(*generators, samples=samples)
-    made = {
-        "commit": commit(),
-        "seed": config.seed,
-        "device": hardware(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-    }
+    made = stamp(seed=config.seed)
     result = {"rows": rows, "images": config.steps * config.batch, "samples": samples, "provenance": made}
     out = Path(out)
     write_png(out / "samples.png", grid(pictures, columns=8))
-    write_whole(out / "metrics.json", (json.dumps(result, indent=1) + "\n").encode())
+    write_json(out / "metrics.json", result)
     return result
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 
 from pspnb.errors import PspnbError
+from pspnb.files.pictures import grid, write_png
 from pspnb.files.progress import progress_bar
 from pspnb.losses.terms import LossTerm
 from pspnb.psp import PSP
@@ -24,7 +25,6 @@ from pspnb.training.checkpoint import save_checkpoint
 from pspnb.training.data import Batches
 from pspnb.training.journal import Journal, StopRequest
 from pspnb.training.loop import TrainingDiverged, load_state_of
-from pspnb.training.png import grid, write_png
 from pspnb.training.processes import Processes, processes
 from pspnb.training.run import Run
 
