@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
+from pspnb.checks import at_least, seed_in_range
 from pspnb.errors import PspnbError
 
 
@@ -192,7 +193,7 @@ class Train:
     out: Path
     """Folder of the run: checkpoint, log and pictures."""
     name: Positional[Annotated[str | None, arg(metavar="NAME")]] = None
-    """Of the instrument: identity, identity_eval, parsing, factors, perceptual."""
+    """Of the instrument: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
     scale: str = "facets64"
     """Of a task: facets64, or ffhq1024 with --generator, --identity and --data. Of the generator: facets64, facets128."""
     variant: str = "psp"
@@ -238,9 +239,12 @@ class Train:
 
     def run(self) -> int:
         from pspnb.device import pick_device
-        from pspnb.training.runs import train_generator, train_instrument
+        from pspnb.training.instrument_runs import train_instrument
+        from pspnb.training.runs import train_generator
 
         self._refuse_strangers()
+        at_least(1, steps=self.steps, batch=self.batch, images=self.images)
+        seed_in_range(self.seed)
         common: dict[str, Any] = {"out": self.out, "resume": self.resume, "steps": self.steps, "seed": self.seed}
         device = pick_device(self.device)
         if self.what not in ("generator", "instrument"):

@@ -1,9 +1,13 @@
-"""Judging a generator of Facets with the instruments: `evaluate_generator` writes metrics.json and the pictures beside it.
+"""Judging a generator of Facets by its answer key: every row of the gate with its interval, tables and sheets for the book.
 
-`python -m pspnb.evaluate --out book/results/generator`. Chapters: "StyleGAN2 from the inside", "The world of Facets".
+`python -m pspnb.evaluate --out book/results/generator` writes metrics.json and the pictures beside it, and says of each row whether
+it passes. Chapters: "StyleGAN2 from the inside", "The world of Facets".
 """
 
+import argparse
 import json
+import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,227 +15,200 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
+from pspnb.errors import PspnbError
 from pspnb.facets import CLASSES
-from pspnb.metrics import bootstrap_interval, frechet_distance, precision_recall
-from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder
+from pspnb.measure.answer_key import draw_z, synthesize
+from pspnb.measure.factor_errors import factor_errors
+from pspnb.measure.gate import GATE, GATE_SEED, SHIPPED, Limit, Verdict, judge, measure
+from pspnb.measure.intervals import ROUNDS, Measured, finite, mean
+from pspnb.measure.pairs import Instruments, Pairs, measure_pairs, shipped_instruments
+from pspnb.measure.populations import distances, nearest_training_images
+from pspnb.measure.rows import class_iou_of, seen
+from pspnb.measure.sheets import write_sheets
+from pspnb.measure.styles import style_shares
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, split_arrays, to_unit
-from pspnb.training.export import add_metrics, commit, hardware
+from pspnb.training.checkpoint import load_checkpoint
+from pspnb.training.export import add_metrics, commit, hardware, write_whole
+from pspnb.training.imitation import average_of
 from pspnb.training.png import grid, write_png
 
-BATCH = 100
-STYLE_GROUPS = {"coarse": range(0, 3), "middle": range(3, 7), "fine": range(7, 10)}
-# Factors that the `factors` instrument reads well (R2 or accuracy of its card above .7). The geometry of a head is not
-# among them: over its whole range it moves an outline of a 64 px picture by a pixel or two.
-FACTOR_GROUPS: dict[str, tuple[str, ...]] = {
-    "pose": ("yaw", "pitch", "roll"),
-    "shape": ("hair_style", "glasses", "hat", "beard", "smile", "mouth_open", "collar"),
-    "colour": ("skin_tone", "lip_tint", "hair_colour", "background_palette", "cloth_palette"),
-}
-
-
-@torch.no_grad()
-def sample_images(generator: Generator, n: int, *, seed: int, truncation: float = 1.0) -> Float[Tensor, "n 3 H H"]:
-    """`n` images from z drawn from `seed`, clamped to [-1, 1]."""
-    random = torch.Generator().manual_seed(seed)
-    parts = []
-    for start in range(0, n, BATCH):
-        z = torch.randn(min(BATCH, n - start), generator.style_dim, generator=random)
-        parts.append(generator(z, truncation=truncation).clamp(-1, 1))
-    return torch.cat(parts)
-
-
-@torch.no_grad()
-def _map(f: Any, images: Tensor) -> Tensor:
-    return torch.cat([f(part) for part in images.split(BATCH)])
-
-
-def distances(
-    fake: Float[Tensor, "n f"], reference: Float[Tensor, "m f"], test: Float[Tensor, "t f"], other: Float[Tensor, "m f"]
-) -> dict[str, float]:
-    """Frechet distances and precision/recall of one set of features, beside what real images reach.
-
-    The distance is biased by the number of samples, so each is given with its floor at the same numbers: halves of the test set
-    (t / 2 each), and two disjoint sets of m training images.
-    """
-    m, half = len(reference), len(test) // 2
-    precision, recall = precision_recall(reference, fake[:m])
-    real_precision, real_recall = precision_recall(reference, other)
-    return {
-        "frechet_all_samples": frechet_distance(fake, reference),
-        "frechet": frechet_distance(fake[:m], reference),
-        "frechet_floor": frechet_distance(other, reference),
-        "frechet_half_test": frechet_distance(fake[:half], test[half:]),
-        "frechet_half_test_floor": frechet_distance(test[:half], test[half:]),
-        "precision": precision,
-        "recall": recall,
-        "precision_of_real": real_precision,
-        "recall_of_real": real_recall,
-    }
-
-
-def label_shares(parsing: ParsingNet, images: Float[Tensor, "n 3 H H"]) -> Float[Tensor, "k"]:
-    """Mean share of the pixels that the parsing instrument gives to each class."""
-    labels = _map(parsing.labels, images)
-    return torch.bincount(labels.flatten(), minlength=parsing.n_classes).double() / labels.numel()
-
-
-@torch.no_grad()
-def style_shares(
-    generator: Generator, factors: FactorNet, *, pairs: int = 500, seed: int = 0
-) -> dict[str, dict[str, float]]:
-    """What swapping a group of styles changes: group -> {pose, shape, colour: share of the difference between the two images}.
-
-    For pairs (a, b): a's styles with one group from b. Continuous factors: sum of |f(mixed) - f(a)| over sum of |f(b) - f(a)|;
-    categorical ones: changed among those that differ. All read by the `factors` instrument. 1 = as much as swapping everything.
-    """
-    random = torch.Generator().manual_seed(seed)
-    out: dict[str, dict[str, float]] = {}
-    w = generator.to_w_plus(generator.map(torch.randn(2 * pairs, generator.style_dim, generator=random)))
-    a, b = w[:pairs], w[pairs:]
-    read_a, read_b = (_read(generator, factors, codes) for codes in (a, b))
-    for group, layers in STYLE_GROUPS.items():
-        mixed = a.clone()
-        mixed[:, list(layers)] = b[:, list(layers)]
-        read_m = _read(generator, factors, mixed)
-        out[group] = {}
-        for kind, names in FACTOR_GROUPS.items():
-            shares = [share for n in names if (share := _share(read_a[n], read_b[n], read_m[n])) is not None]
-            out[group][kind] = sum(shares) / max(len(shares), 1)
-    return out
-
-
-def _read(generator: Generator, factors: FactorNet, codes: Tensor) -> dict[str, Tensor]:
-    parts = [factors.predict(generator.synthesize(part).clamp(-1, 1)) for part in codes.split(BATCH)]
-    return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
-
-
-def _share(a: Tensor, b: Tensor, mixed: Tensor) -> float | None:
-    """None when the two images never differ."""
-    if a.is_floating_point():
-        return float((mixed - a).abs().sum() / (b - a).abs().sum().clamp(min=1e-9))
-    differ = a != b
-    return float((mixed[differ] != a[differ]).double().mean()) if bool(differ.any()) else None
-
-
-def nearest_training_images(images: Float[Tensor, "n 3 H H"], train: FacetsArrays) -> Tensor:
-    """Index of the training image nearest to each image: Euclidean, over pixels at half size."""
-    queries = F.avg_pool2d(images, 2).flatten(1)
-    best, where = torch.full((len(images),), float("inf")), torch.zeros(len(images), dtype=torch.int64)
-    for start in range(0, len(train), 2000):
-        block = F.avg_pool2d(to_unit(train.images[start : start + 2000]), 2).flatten(1)
-        distance, index = torch.cdist(queries, block).min(dim=1)
-        closer = distance < best
-        best, where = torch.where(closer, distance, best), torch.where(closer, index + start, where)
-    return where
-
-
-@torch.no_grad()
-def mixing_grid(generator: Generator, *, seed: int = 5, n: int = 6) -> Float[Tensor, "m 3 H H"]:
-    """Rows: an image a; then a with coarse, middle and fine styles of b; then b. (n rows of 5 images)"""
-    random = torch.Generator().manual_seed(seed)
-    w = generator.to_w_plus(generator.map(torch.randn(2 * n, generator.style_dim, generator=random)))
-    a, b = w[:n], w[n:]
-    columns = [a]
-    for layers in STYLE_GROUPS.values():
-        mixed = a.clone()
-        mixed[:, list(layers)] = b[:, list(layers)]
-        columns.append(mixed)
-    rows = torch.stack([*columns, b], dim=1).flatten(0, 1)
-    return generator.synthesize(rows).clamp(-1, 1)
-
-
-def progress_picture(run: Path, out: Path, *, steps: Sequence[int], faces: Sequence[int], tile: int = 66) -> None:
-    """The same samples at several steps of a run, cut from its grids of 8 columns: a row per face, a column per step."""
-    from PIL import Image
-
-    sheet = Image.new("RGB", (len(steps) * tile + 2, len(faces) * tile + 2))
-    for j, step in enumerate(steps):
-        with Image.open(run / "samples" / f"{step:07d}.png") as grid_image:
-            for i, face in enumerate(faces):
-                left, top = face % 8 * tile, face // 8 * tile
-                sheet.paste(grid_image.crop((left, top, left + tile + 2, top + tile + 2)), (j * tile, i * tile))
-    sheet.save(out / "progress.png")
+RESULTS = "book/results/generator"
 
 
 def evaluate_generator(
     generator: Generator,
+    instruments: Instruments,
     *,
-    factors: FactorNet,
-    identity_eval: PlainEmbedder,
-    parsing: ParsingNet,
     out: Path,
-    samples: int = 10_000,
-    references: int = 5_000,
-    seed: int = 7,
+    n: int = 10_000,
+    seed: int = GATE_SEED,
+    device: str | torch.device = "cpu",
+    rounds: int = ROUNDS,
     train: FacetsArrays | None = None,
-    test: FacetsArrays | None = None,
+    progress: bool = False,
 ) -> dict[str, Any]:
-    """All of the numbers above for one generator, written to `out`/metrics.json with their provenance; returns them.
+    """Judge a generator on `n` fresh z and write `out`/metrics.json and the sheets; returns what metrics.json holds.
 
-    `train` (at least 2 x `references` images) and `test` replace the Facets splits.
+    Generator and instruments lie on `device`. `train`: the images it was trained on, if it was trained on images: the nearest one
+    to each of 16 samples is shown in nearest.png. Raises PspnbError for a generator without an answer key.
     """
+    if n < 16:
+        raise PspnbError(f"expected at least 16 z to judge a generator by, got {n}")
     started = time.monotonic()
-    train = train if train is not None else split_arrays("train", generator.size)
-    unseen = to_unit((test if test is not None else split_arrays("test", generator.size)).images)
-    fake = sample_images(generator, samples, seed=seed)
-    reference, other = to_unit(train.images[:references]), to_unit(train.images[references : 2 * references])
-    result: dict[str, Any] = {}
-    for name, f in (("factors", factors.features), ("identity_eval", identity_eval)):
-        result[name] = distances(*(_map(f, images) for images in (fake, reference, unseen, other)))
-    real_shares, fake_shares = label_shares(parsing, reference), label_shares(parsing, fake[:references])
-    result["labels"] = {
-        c: {"real": float(r), "generated": float(g)} for c, r, g in zip(CLASSES, real_shares, fake_shares, strict=True)
+    z = draw_z(generator, n, seed=seed)
+    pairs = measure_pairs(generator, instruments, z, device=device, progress=progress)
+    rows = measure(pairs, rounds=rounds)
+    result: dict[str, Any] = {
+        "gate": gate_rows(rows),
+        "reported": {name: m._asdict() for name, m in reported(pairs, rounds=rounds).items()},
+        "classes": class_table(pairs),
+        "factor_errors": factor_errors(pairs, rounds=rounds),
+        "spectrum": spectrum(pairs),
+        **{features: distances(pairs, features) for features in ("factors", "identity_eval")},
+        "styles": style_shares(generator, instruments.factors, seed=seed),
     }
-    large = real_shares > 0.01
-    result["labels_worst_relative_error"] = float(((fake_shares - real_shares).abs() / real_shares)[large].max())
-    result["styles"] = style_shares(generator, factors, seed=seed)
-    spread = torch.nn.functional.pdist(_map(identity_eval, fake[:500]))
-    result["identity_distance_between_samples"] = dict(
-        zip(("mean", "low", "high"), bootstrap_interval(spread), strict=True)
-    )
-    shown = fake[:16]
-    near = to_unit(train.images[nearest_training_images(shown, train)])
-    write_png(out / "samples.png", grid(fake[:64], columns=8))
-    write_png(out / "samples_truncated.png", grid(sample_images(generator, 64, seed=seed, truncation=0.7), columns=8))
-    write_png(out / "nearest.png", grid(torch.stack([shown, near], dim=1).flatten(0, 1), columns=8))
-    write_png(out / "mixing.png", grid(mixing_grid(generator), columns=5))
+    write_sheets(generator, z, out, device=device)
+    if train is not None:
+        write_nearest(generator, z, train, out, device=device)
     result["provenance"] = {
         "commit": commit(),
         "seed": seed,
-        "samples": samples,
-        "references": references,
-        "device": hardware(),
+        "samples": n,
+        "device": hardware(str(device)),
         "seconds": round(time.monotonic() - started, 1),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "metrics.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(out / "metrics.json", (json.dumps(finite(result), indent=1, allow_nan=False) + "\n").encode())
     return result
 
 
-def main(out: str = "book/results/generator") -> None:
-    """Evaluate the shipped generator with the shipped instruments."""
-    from pspnb.hub import load_shipped
-
-    names = ("generator", "factors", "identity_eval", "parsing")
-    generator, factors, identity_eval, parsing = (load_shipped(f"facets64/{name}") for name in names)
-    assert isinstance(generator, Generator) and isinstance(factors, FactorNet)
-    assert isinstance(identity_eval, PlainEmbedder) and isinstance(parsing, ParsingNet)
-    result = evaluate_generator(generator, factors=factors, identity_eval=identity_eval, parsing=parsing, out=Path(out))
-    add_metrics("facets64/generator", card_metrics(result))
+def gate_rows(rows: Mapping[str, Measured]) -> list[dict[str, Any]]:
+    """Each line of GATE with what was measured: row, value, lo, hi, n, limit, sense, unit, passed."""
+    return [
+        {**limit._asdict(), **rows[limit.row]._asdict(), "passed": verdict.passed}
+        for limit, verdict in zip(GATE, judge(rows), strict=True)
+    ]
 
 
-def card_metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a report that belong on the generator's card."""
+def reported(pairs: Pairs, *, rounds: int = ROUNDS) -> dict[str, Measured]:
+    """Numbers without a limit: the other distances, wall and cloth, identity, and what the instruments see on the renders."""
+    found = {name: mean(values, rounds=rounds) for name, values in pairs.difference.items()}
+    same = (pairs.generated["identity_eval"] * pairs.rendered["identity_eval"]).sum(dim=1)
+    found["identity_similarity"] = mean(same, rounds=rounds)
+    for name in ("glasses", "hat"):
+        for where, worn in (("worn", True), ("not", False)):
+            found[f"{name}_where_{where}_on_renders"] = seen(name, worn=worn, rendered=True)(pairs, rounds)
+    return found
+
+
+def class_table(pairs: Pairs) -> dict[str, dict[str, float]]:
+    """Class -> IoU of `parsing` and its share of the pixels, on generated images and on renders."""
+    columns = {"generated": pairs.generated, "rendered": pairs.rendered}
+    found: dict[str, Tensor] = {f"iou_{name}": class_iou_of(c) for name, c in columns.items()}
+    found |= {f"share_{name}": c["area"].double().sum(0) / c["area"].double().sum() for name, c in columns.items()}
+    return {name: {k: float(v[i]) for k, v in found.items()} for i, name in enumerate(CLASSES)}
+
+
+def spectrum(pairs: Pairs) -> dict[str, list[float]]:
+    """Mean power at 0, 1, 2, ... cycles per image."""
+    columns = {"generated": pairs.generated, "rendered": pairs.rendered}
+    return {name: c["spectrum"].double().mean(dim=0).tolist() for name, c in columns.items()}
+
+
+@torch.no_grad()
+def write_nearest(
+    generator: Generator, z: Tensor, train: FacetsArrays, out: Path, *, device: str | torch.device = "cpu"
+) -> None:
+    """nearest.png: 16 samples, each followed by the training image nearest to it."""
+    shown = synthesize(generator, generator.map(z[:16].to(device))).cpu()
+    near = to_unit(train.images[nearest_training_images(shown, train)])
+    write_png(out / "nearest.png", grid(torch.stack([shown, near], dim=1).flatten(0, 1), columns=8))
+
+
+def card_metrics(result: Mapping[str, Any]) -> dict[str, float | int]:
+    """The numbers of a report that belong on the generator's card: the gate, and how it stands among real images."""
+    values = {row["row"]: row["value"] for row in result["gate"]}
+    gate = {name: round(value, 5) for name, value in values.items() if value is not None and math.isfinite(value)}
     wanted = ("frechet", "frechet_floor", "precision", "recall")
-    out = {f"{name}_{net}": round(result[net][name], 5) for net in ("factors", "identity_eval") for name in wanted}
-    return out | {"labels_worst_relative_error": round(result["labels_worst_relative_error"], 5)}
+    sets = {f"{name}_{net}": round(result[net][name], 5) for net in ("factors", "identity_eval") for name in wanted}
+    passed = sum(row["passed"] for row in result["gate"])
+    return {"gate_passed": passed, "gate_lines": len(result["gate"])} | gate | sets
+
+
+def line(limit: Limit, verdict: Verdict, measured: Mapping[str, Any]) -> str:
+    """One line of the gate, for people."""
+    interval = "" if measured["lo"] is None else f"[{measured['lo']:.4g}, {measured['hi']:.4g}]"
+    mark = "PASS" if verdict.passed else "MISS"
+    return (
+        f"{mark} {limit.row:<24} {verdict.value:8.4f} {interval:<19} {limit.sense} {limit.limit:g} "
+        f"({limit.unit}; n = {measured['n']})"
+    )
+
+
+def evaluate_shipped(*, out: str | Path = RESULTS) -> dict[str, Any]:
+    """Judge the shipped generator with the shipped instruments, and put the numbers on its card."""
+    from pspnb import load_generator
+
+    result = evaluate_generator(load_generator(SHIPPED), shipped_instruments(), out=Path(out))
+    add_metrics(SHIPPED, card_metrics(result))
+    return result
+
+
+def read_generator(what: str, *, device: str = "cpu") -> Generator:
+    """A shipped name, a file, or the folder of a run that imitates: its averaged generator. PspnbError for anything else."""
+    from pspnb import load_generator
+
+    if not Path(what).is_dir():
+        return load_generator(what, device=device)
+    state = load_checkpoint(Path(what) / "checkpoint.pt")
+    if "n_images" not in state["config"]:
+        raise PspnbError(f"expected a run of a generator that imitates Facets, got one without a teacher in {what}")
+    return average_of(state).to(device)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; 0 whether the gate passes or not, 2 for what cannot be judged."""
+    from pspnb.translate import pick_device
+
+    given = _parser().parse_args(arguments)
+    try:
+        device = pick_device(given.device)
+        generator = read_generator(given.generator, device=device)
+        train = split_arrays("train", generator.size, n=given.nearest) if given.nearest else None
+        instruments = shipped_instruments(device=device, lpips_trunk=given.lpips)
+        result = evaluate_generator(
+            generator, instruments, out=given.out, n=given.n, seed=given.seed, device=device, train=train, progress=True
+        )
+    except (ValueError, OSError) as error:
+        print(f"pspnb.evaluate: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    for limit, row in zip(GATE, result["gate"], strict=True):
+        print(line(limit, Verdict(limit.row, row["value"], limit.limit, row["passed"]), row))
+    passed = sum(row["passed"] for row in result["gate"])
+    print(f"{passed} of {len(GATE)} pass; {given.n} z, {result['provenance']['seconds']:g} s -> {given.out}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pspnb.evaluate", description="Judge a generator of Facets by its answer key."
+    )
+    parser.add_argument("--out", type=Path, default=Path(RESULTS), help="folder of metrics.json and the sheets")
+    parser.add_argument("--n", type=int, default=10_000, help="how many z (default 10000)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument(
+        "--generator", default=SHIPPED, help=f"shipped name, file, or folder of a run (default {SHIPPED})"
+    )
+    parser.add_argument("--seed", type=int, default=GATE_SEED, help="of the z")
+    parser.add_argument("--lpips", type=Path, help="file of AlexNet's weights: the published LPIPS is reported too")
+    parser.add_argument(
+        "--nearest", type=int, default=0, help="show the nearest of so many training images (default 0)"
+    )
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

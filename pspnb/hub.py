@@ -122,6 +122,7 @@ def _class(name: str) -> type[nn.Module]:
     from torch import nn
 
     from pspnb import psp
+    from pspnb.models import prior_mapping
     from pspnb.nn import backbones, discriminator, encoders, stylegan2
 
     known: dict[str, type[nn.Module]] = {
@@ -134,6 +135,7 @@ def _class(name: str) -> type[nn.Module]:
             encoders.WEncoder,
             encoders.NaiveWPlusEncoder,
             psp.PSP,
+            prior_mapping.PriorMapping,
         )
     }
     if name not in known:

@@ -28,14 +28,15 @@ def precision_recall(real: Float[Tensor, "n f"], fake: Float[Tensor, "m f"], *, 
 
     A manifold is the union of balls around its samples that reach to their `k`-th nearest neighbour.
     """
-    return _covered(real, fake, k), _covered(fake, real, k)
+    recalled, precise = covered(fake, real, k=k), covered(real, fake, k=k)
+    return float(precise.double().mean()), float(recalled.double().mean())
 
 
-def _covered(manifold: Tensor, points: Tensor, k: int) -> float:
+def covered(manifold: Float[Tensor, " n f"], points: Float[Tensor, " m f"], *, k: int = 3) -> Bool[Tensor, " m"]:
+    """Which `points` lie in a ball around a sample of the manifold that reaches to its `k`-th nearest neighbour."""
     manifold, points = manifold.double(), points.double()
     radii = torch.cat([torch.cdist(part, manifold).kthvalue(k + 1, dim=1).values for part in manifold.split(1024)])
-    inside = [(torch.cdist(part, manifold) <= radii).any(dim=1) for part in points.split(1024)]
-    return float(torch.cat(inside).double().mean())
+    return torch.cat([(torch.cdist(part, manifold) <= radii).any(dim=1) for part in points.split(1024)])
 
 
 def psnr(x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:

@@ -71,7 +71,7 @@ class PSP(nn.Module):
         y = self.decoder.synthesize(codes, noise=noise, generator=generator)
         return y if resize is None else F.adaptive_avg_pool2d(y, resize)
 
-    def from_z(self, z: Float[Tensor, "b d"], *, truncation: float = 1.0) -> Float[Tensor, "b n d"]:
+    def from_z(self, z: Float[Tensor, "b k"], *, truncation: float = 1.0) -> Float[Tensor, "b n d"]:
         """Codes of random faces: the generator's mapping network, repeated for every style."""
         return self.decoder.to_w_plus(self.decoder.map(z, truncation=truncation))
 
@@ -137,7 +137,7 @@ class PSP(nn.Module):
         Output k uses the same w for every image and any n, drawn on the CPU from `seed`.
         """
         codes = self.encode(x)
-        z = torch.randn(n, self.decoder.style_dim, generator=torch.Generator().manual_seed(seed))
+        z = torch.randn(n, self.decoder.z_dim, generator=torch.Generator().manual_seed(seed))
         injected = self.from_z(z.to(codes))
         outputs = [self.decode(self.mix(codes, layers, w[None], alpha), resize=resize) for w in injected]
         return torch.stack(outputs, dim=1)

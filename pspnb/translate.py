@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pspnb.checks import at_least, seed_in_range
+from pspnb.device import pick_device as pick_device
 from pspnb.errors import ImageError, LoadError, PspnbError
 from pspnb.files.atomic import write_bytes
 from pspnb.files.progress import progress_bar
@@ -173,7 +174,7 @@ def _decode(psp: PSP, w: Float[Tensor, "b n d"], sampling: Mapping, seed: int) -
     """Pictures of codes: one each, or one for each of the shared random styles."""
     if not sampling:
         return psp.decode(w)[:, None]
-    z = torch.randn(sampling["n"], psp.decoder.style_dim, generator=torch.Generator().manual_seed(seed))
+    z = torch.randn(sampling["n"], psp.decoder.z_dim, generator=torch.Generator().manual_seed(seed))
     injected = psp.from_z(z.to(w))
     mixed = [psp.mix(w, sampling["layers"], other[None], sampling["alpha"]) for other in injected]
     return torch.stack([psp.decode(codes) for codes in mixed], dim=1)

@@ -393,13 +393,14 @@ def test_facets(pspnb_command, mistake, tmp_path):
 
 def test_train_hands_its_arguments_on(pspnb_command, mistake, monkeypatch, tmp_path):
     """What training does is tested elsewhere."""
-    from pspnb.training import runs
+    from pspnb.training import instrument_runs, runs
 
     seen = {}
     monkeypatch.setattr(
         runs, "train_generator", lambda **kwargs: seen.update(kwargs) or kwargs["out"] / "checkpoint.pt"
     )
-    monkeypatch.setattr(runs, "train_instrument", lambda name, **kwargs: seen.update(kwargs, name=name) or "there")
+    instead = lambda name, **kwargs: seen.update(kwargs, name=name) or "there"  # noqa: E731
+    monkeypatch.setattr(instrument_runs, "train_instrument", instead)
     arguments = ("train", "generator", "--out", tmp_path / "run", "--steps", 7, "--device", "cpu", "--resume")
     assert pspnb_command(*arguments)[:2] == (0, [f"checkpoint -> {tmp_path / 'run' / 'checkpoint.pt'}"])
     assert seen["steps"] == 7 and seen["resume"] and seen["scale"] == "facets64" and seen["device"] == "cpu"

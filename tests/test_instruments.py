@@ -1,5 +1,6 @@
-"""The instruments: shapes and meanings, losses against definitions, training in the right direction from scratch and as shipped."""
+"""The instruments: shapes and meanings, losses against definitions, and training that ends where it must."""
 
+import json
 import math
 from copy import deepcopy
 from dataclasses import replace
@@ -9,23 +10,34 @@ import torch
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.facets import BY_NAME, identity_of, sample_factors
+from pspnb.facets import BY_NAME, Factors, edit, identity_of, render, sample_factors
 from pspnb.hub import available, build, load_shipped
-from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualNet, PlainEmbedder
-from pspnb.training import reports
-from pspnb.training.arrays import FacetsArrays, render_arrays, several_views, to_unit
+from pspnb.metrics import class_iou, confusion
+from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualJudge, PerceptualNet, PlainEmbedder
+from pspnb.training import instrument_losses
+from pspnb.training.arrays import FacetsArrays, render_arrays, to_unit
 from pspnb.training.export import ship
+from pspnb.training.factor_targets import (
+    AMBIGUOUS,
+    CIRCULAR,
+    HEADS,
+    RANGES,
+    SHOWN_BY,
+    FactorLoss,
+    FactorTargets,
+    shown,
+)
 from pspnb.training.instruments import (
     CONFIGS,
-    HEADS,
     INSTRUMENTS,
-    RANGES,
     InstrumentTrainer,
     architecture,
     build_instrument,
     degrade,
+    instrument_config,
+    may_train_on,
     one_cycle,
-    people_of,
+    shift,
 )
 from pspnb.training.margins import ArcFace, CurricularFace
 from pspnb.training.weights import Stage, clock, run, seconds_left, stages
@@ -46,24 +58,25 @@ def shipped(name: str) -> torch.nn.Module:
     return load_shipped(f"facets64/{name}")
 
 
+def small(name: str, **changes):
+    """The CPU configuration in float32, for few images."""
+    return replace(instrument_config(name), **{"batch": 16, "degrade": 0.0, "bf16": False, **changes})
+
+
 # ---- networks ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", INSTRUMENTS)
 def test_every_instrument_fits_its_budget_and_is_rebuilt_from_its_card(name: str) -> None:
-    import json
-
     net = build_instrument(name)
     bytes_in_half = sum(2 * t.numel() for t in net.state_dict().values())
-    assert bytes_in_half < 2_000_000
+    assert bytes_in_half < 3_900_000
     again = build(json.loads(json.dumps(architecture(name))))
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in net.state_dict().items()}
 
 
 def test_the_card_keeps_the_order_of_the_heads(tmp_path) -> None:
     """The outputs of FactorNet are numbered by it: sorted names would mix up the factors without any error."""
-    import json
-
     net = build_instrument("factors")
     card = {"architecture": architecture("factors")}
     path = ship("tiny/factors", net.state_dict(), card, folder=tmp_path)
@@ -73,11 +86,11 @@ def test_the_card_keeps_the_order_of_the_heads(tmp_path) -> None:
 
 def test_outputs_have_the_promised_shapes_and_units() -> None:
     x = torch.rand(2, 3, 64, 64, generator=gen()) * 2 - 1
-    e = PlainEmbedder().eval()(x)
+    e = PlainEmbedder(depth=3).eval()(x)
     assert e.shape == (2, 128) and torch.allclose(e.norm(dim=1), torch.ones(2))
-    parsing = ParsingNet().eval()
+    parsing = ParsingNet(refine=1).eval()
     assert parsing(x).shape == (2, 19, 64, 64) and parsing.labels(x).shape == (2, 64, 64)
-    factors = FactorNet(heads=HEADS, ranges=RANGES).eval()
+    factors = FactorNet(heads=HEADS, ranges=RANGES, circular=CIRCULAR).eval()
     raw, read = factors(x), factors.predict(x)
     assert set(raw) == set(HEADS) and raw["hair_style"].shape == (2, len(BY_NAME["hair_style"].names))
     for name, value in read.items():
@@ -98,9 +111,29 @@ def test_units_of_the_factor_instrument() -> None:
         assert net.predict(torch.zeros(1, 3, 64, 64))["yaw"].item() == pytest.approx(degrees)
 
 
-def test_perceptual_distance_is_a_distance_of_unit_vectors() -> None:
-    torch.manual_seed(0)
-    net = PerceptualNet(widths=(4, 8, 8, 8, 8)).eval().requires_grad_(False)
+@pytest.mark.parametrize("turns", [0.0, 0.1, 0.25, 0.5, 0.75, 0.999])
+@pytest.mark.parametrize("length", [0.2, 1.0, 3.0])
+def test_circular_outputs_are_sine_and_cosine_of_any_length(turns: float, length: float) -> None:
+    net = FactorNet(heads={"yaw": 1, "phase": 2}, ranges={"yaw": (-40.0, 40.0)}, circular=("phase",)).eval()
+    net.head.weight.data.zero_()
+    angle = 2 * math.pi * turns
+    net.head.bias.data.copy_(torch.tensor([0.0, length * math.sin(angle), length * math.cos(angle)]))
+    read = net.predict(torch.zeros(1, 3, 64, 64))["phase"].item()
+    assert read == pytest.approx(turns, abs=1e-6) and 0 <= read < 1
+
+
+def test_a_phase_just_below_zero_is_no_whole_turn() -> None:
+    net = FactorNet(heads={"phase": 2}, ranges={}, circular=("phase",)).eval()
+    net.head.weight.data.zero_()
+    net.head.bias.data.copy_(torch.tensor([-1e-12, 1.0]))
+    assert net.predict(torch.zeros(1, 3, 64, 64))["phase"].item() == 0
+    with pytest.raises(ValueError, match="two outputs .* phase"):
+        FactorNet(heads={"phase": 1}, ranges={}, circular=("phase",))
+
+
+@pytest.mark.parametrize("net", [PerceptualNet(widths=(4, 8, 8, 8, 8)), PerceptualJudge(widths=(4, 8, 8, 8))])
+def test_perceptual_distance_is_a_distance_of_unit_vectors(net) -> None:
+    net = net.eval().requires_grad_(False)
     x, y = torch.rand(2, 2, 3, 64, 64, generator=gen()) * 2 - 1
     assert torch.equal(net(x, x), torch.zeros(2))
     assert torch.allclose(net(x, y), net(y, x), atol=1e-6) and bool((net(x, y) > 0).all())
@@ -109,6 +142,15 @@ def test_perceptual_distance_is_a_distance_of_unit_vectors() -> None:
     x, y = x.clone().requires_grad_(), y.clone().requires_grad_()
     net(x, y).sum().backward()
     assert float(x.grad.abs().sum()) > 0 and y.grad is None
+
+
+def test_the_judge_of_distances_is_another_network_than_the_loss() -> None:
+    kinds = [type(build_instrument(name)) for name in ("perceptual", "perceptual_eval", "identity", "identity_eval")]
+    assert len(set(kinds)) == 4
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in build_instrument("perceptual_eval").modules())
+    for preset in ("cpu", "gpu"):
+        seeds = [CONFIGS[name, preset].seed for name in INSTRUMENTS]
+        assert len(set(seeds)) == len(seeds)
 
 
 # ---- margins -------------------------------------------------------------------------------------------------------
@@ -147,54 +189,226 @@ def test_curricular_weighs_hard_negatives_by_t() -> None:
     assert float(head.t) == pytest.approx(0.5 + 0.01 * (0.6 - 0.5), rel=1e-4)
 
 
+# ---- losses --------------------------------------------------------------------------------------------------------
+
+
+def test_factor_loss_is_the_sum_over_factors_that_show(data: FacetsArrays) -> None:
+    """Against a loop over the table, a factor at a time."""
+    total = sum(HEADS.values())
+    outputs = torch.randn(len(data), total, generator=gen(1))
+    loss, record = FactorLoss()(outputs, FactorTargets.of(data.factors))
+    squared, entropy, numbers, choices = 0.0, 0.0, 0, 0
+    for name, part in zip(HEADS, outputs.split(list(HEADS.values()), dim=1), strict=True):
+        truth, seen = data.factors[name], shown(name, data.factors)
+        weight = seen / max(float(seen.mean()), 1e-3) ** 0.5
+        if name in RANGES:
+            low, high = RANGES[name]
+            squared += float(((part[:, 0] - (2 * (truth - low) / (high - low) - 1)).square() * weight).mean())
+            numbers += 1
+        elif name in CIRCULAR:
+            angle = truth * 2 * math.pi
+            squared += float(((part[:, 0] - angle.sin()).square() * weight).mean())
+            squared += float(((part[:, 1] - angle.cos()).square() * weight).mean())
+            numbers += 2
+        else:
+            log = part.log_softmax(1).gather(1, truth[:, None])[:, 0]
+            entropy -= float((log * weight).mean())
+            choices += 1
+    assert float(record["squared"]) == pytest.approx(squared / numbers, rel=1e-4)
+    assert float(record["entropy"]) == pytest.approx(entropy / choices, rel=1e-4)
+    assert float(loss) == pytest.approx(4 * squared / numbers + entropy / choices, rel=1e-4)
+
+
+def test_perfect_outputs_cost_nothing(data: FacetsArrays) -> None:
+    outputs = []
+    for name, width in HEADS.items():
+        truth = data.factors[name]
+        if name in RANGES:
+            low, high = RANGES[name]
+            outputs.append((2 * (truth - low) / (high - low) - 1)[:, None])
+        elif name in CIRCULAR:
+            outputs.append(torch.stack([(truth * 2 * math.pi).sin(), (truth * 2 * math.pi).cos()], 1))
+        else:
+            outputs.append(50.0 * torch.nn.functional.one_hot(truth, width))
+    loss, _ = FactorLoss()(torch.cat(outputs, 1), FactorTargets.of(data.factors))
+    assert float(loss) == pytest.approx(0, abs=1e-6)
+
+
+def test_what_nothing_shows_is_not_asked_for() -> None:
+    f = {name: torch.zeros(4, dtype=torch.int64) for name in ("glasses", "earring_left", "earring_right", "necklace")}
+    f["glasses"], f["necklace"] = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 0, 0, 3])
+    f |= {name: torch.zeros(4) for name in ("glasses_colour", "metal", "yaw")}
+    assert shown("glasses_colour", f).tolist() == [0, 1, 1, 0]
+    assert shown("metal", f).tolist() == [0, 0, 0, 1]
+    assert shown("yaw", f).tolist() == [1, 1, 1, 1]
+
+
+def moved(name: str, factors: Factors) -> Tensor:
+    """Another value of a factor for every row: the next choice, half a turn on, or the other half of the range."""
+    factor, value = BY_NAME[name], factors[name]
+    if factor.kind == "categorical":
+        return (value + 1) % len(factor.names)
+    if name in CIRCULAR:
+        return (value + 0.5) % 1.0
+    return torch.where(value > (factor.low + factor.high) / 2, factor.low, factor.high)
+
+
+def changed(name: str, factors: Factors) -> float:
+    """How much the pictures change with a factor, mean over pixels and rows of [-1, 1] images of 32 pixels."""
+    before, after = render(factors, 32).image, render(edit(factors, **{name: moved(name, factors)}), 32).image
+    return float((after - before).abs().mean())
+
+
+GATES = [(gate, k) for gate in ("hair_style", "background_pattern", "cloth_pattern") for k in BY_NAME[gate].names]
+
+
+@pytest.mark.parametrize(("gate", "choice"), GATES)
+def test_what_is_asked_for_is_what_the_renderer_shows(gate: str, choice: str) -> None:
+    """For each style and pattern: its factors change the picture if they are asked for, and only then, unless ambiguous."""
+    f = edit(sample_factors(5, range(3)), hat=0, glasses=0, **{gate: choice})
+    for name in [n for n in SHOWN_BY if list(SHOWN_BY[n]) == [gate]]:
+        if bool(shown(name, f)[0]):
+            assert changed(name, f) > 2e-3, name
+        elif choice not in AMBIGUOUS.get(gate, ()):
+            assert changed(name, f) == 0, name
+
+
+def test_ambiguous_patterns_have_another_description() -> None:
+    """A quarter turn, the phases swapped, and at most half a period more: the same picture of a wall or cloth."""
+    for gate, kinds in AMBIGUOUS.items():
+        part = gate.removesuffix("_pattern")
+        for kind in kinds:
+            f = edit(sample_factors(6, range(2)), **{gate: kind, f"{part}_angle": 0})
+            x, y = f[f"{part}_phase_x"], f[f"{part}_phase_y"]
+            turned = ((y, -x), (x, y)) if kind != "argyle" else ((x, y),)
+            differences = []
+            for u, v in turned:
+                for du in (0.0, 0.5):
+                    for dv in (0.0, 0.5):
+                        phases = {f"{part}_phase_x": (u + du) % 1.0, f"{part}_phase_y": (v + dv) % 1.0}
+                        other = edit(f, **phases, **{f"{part}_angle": 0 if kind == "argyle" else 2})
+                        if kind == "argyle" and du == dv == 0:
+                            continue
+                        pair = render(f, 64).image, render(other, 64).image
+                        differences.append(float((pair[0] - pair[1]).abs().mean()))
+            assert min(differences) < 1e-3, (gate, kind, differences)
+
+
+def test_soft_iou_of_certain_answers_is_the_iou() -> None:
+    truth = torch.randint(0, 5, (3, 8, 8), generator=gen(2))
+    guess = torch.where(torch.rand(3, 8, 8, generator=gen(3)) < 0.7, truth, (truth + 1) % 5)
+    logits = 60.0 * torch.nn.functional.one_hot(guess, 6).movedim(-1, 1)
+    expected = class_iou(confusion(guess, truth, 6))[:5].mean()
+    assert float(instrument_losses.soft_iou(logits, truth)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_tasks_of_the_judge_have_their_known_optima(data: FacetsArrays) -> None:
+    clean, labels = to_unit(data.images[:4]), data.labels[:4]
+    exact = [torch.nn.functional.avg_pool2d(clean, k) if k > 1 else clean for k in (1, 2, 8)]
+    assert float(instrument_losses.mending_error(exact, clean)) == pytest.approx(0, abs=1e-6)
+    assert float(instrument_losses.mending_error([e + 0.5 for e in exact], clean)) == pytest.approx(0.5, rel=1e-5)
+    certain = 60.0 * torch.nn.functional.one_hot(labels.long(), 19).movedim(-1, 1).float()
+    assert float(instrument_losses.parts_error([certain], labels)) == pytest.approx(0, abs=1e-6)
+    even = torch.zeros(4, 19, 16, 16)
+    assert float(instrument_losses.parts_error([even], labels)) == pytest.approx(math.log(19), rel=1e-5)
+
+
 # ---- training ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", INSTRUMENTS)
-def test_a_few_steps_from_scratch_lower_the_loss_and_resume_exactly(name: str, data: FacetsArrays) -> None:
-    config = replace(CONFIGS[name], steps=24, cycle=24, batch=16, degrade=0.0)
+def test_a_resumed_run_goes_on_to_the_bit(name: str, data: FacetsArrays) -> None:
+    config = small(name, steps=8, degrade=0.5)
     t, copy = InstrumentTrainer(config, data), InstrumentTrainer(config, data)
-    losses = [t.train_step()["loss"] for _ in range(8)]
+    for _ in range(2):
+        t.train_step()
     copy.load_state(deepcopy(t.state()))
-    losses += [t.train_step()["loss"] for _ in range(16)]
-    for _ in range(3):
-        copy.train_step()
-    if name in ("identity", "identity_eval"):  # the margin grows meanwhile, so ask the task instead of the loss
-        e = torch.nn.functional.normalize(t.network.eval().embed_raw(to_unit(t.data.images)))
-        same = t.data.identity[:, None] == t.data.identity[None, :]
-        similarity = (e @ e.T).detach()
-        off = ~torch.eye(len(same), dtype=torch.bool)
-        assert similarity[same & off].mean() > similarity[~same].mean() + 0.1
-    else:
-        assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
-    again = InstrumentTrainer(config, data)
-    for _ in range(11):
-        again.train_step()
-    for a, b in zip(again.network.state_dict().values(), copy.network.state_dict().values(), strict=True):
+    for trainer in (t, copy):
+        for _ in range(2):
+            trainer.train_step()
+    for a, b in zip(t.network.state_dict().values(), copy.network.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("name", INSTRUMENTS)
-def test_a_shipped_instrument_is_better_than_an_untrained_one_and_trains_on(name: str, data: FacetsArrays) -> None:
-    net = shipped(name)
-    t = InstrumentTrainer(replace(CONFIGS[name], steps=40, cycle=40, batch=16, degrade=0.0, lr=1e-4), data)
-    scratch = t.train_step()["loss"]
-    t.network.load_state_dict(net.state_dict())
-    t.step = 0
-    first = t.train_step()["loss"]
-    for _ in range(30):
-        last = t.train_step()["loss"]
-    if name not in ("identity", "identity_eval", "perceptual"):  # these have heads that are not shipped
-        assert first < 0.5 * scratch
-        assert last < 1.5 * first
-    assert math.isfinite(last)
+def test_the_log_has_means_and_nothing_in_between(data: FacetsArrays) -> None:
+    config = small("identity_eval", steps=8)
+    every, sometimes = (InstrumentTrainer(config, data, log_every=n) for n in (1, 3))
+    single = [every.train_step()["loss"] for _ in range(3)]
+    records = [sometimes.train_step() for _ in range(3)]
+    assert records[:2] == [{}, {}] and records[2]["loss"] == pytest.approx(sum(single) / 3, rel=1e-6)
 
 
-def test_the_two_recognition_networks_share_no_people_and_no_seed(data: FacetsArrays) -> None:
-    ours, judge = (set(people_of(name, data).identity.tolist()) for name in ("identity", "identity_eval"))
-    assert ours and judge and not ours & judge
-    assert CONFIGS["identity"].seed != CONFIGS["identity_eval"].seed
-    assert type(build_instrument("identity")) is not type(build_instrument("identity_eval"))
+def test_a_loss_that_is_no_number_stops_the_run(data: FacetsArrays) -> None:
+    t = InstrumentTrainer(small("identity_eval", steps=8), data, log_every=2)
+    t.train_step()
+    next(t.network.parameters()).data.fill_(float("nan"))
+    with pytest.raises(PspnbError, match="loss is not finite at step 2"):
+        t.train_step()
+
+
+class StoodClock:
+    """A clock that moves only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_budget_of_seconds_ends_the_schedule(data: FacetsArrays) -> None:
+    clock = StoodClock()
+    config = small("identity_eval", steps=1000, seconds=10.0, warm_up=0.1, batch=4)
+    t = InstrumentTrainer(config, data, clock=clock)
+    rates = []
+    while not t.finished():
+        t.train_step()
+        rates.append(t.optimizer.param_groups[0]["lr"] / config.lr)
+        clock.now += 0.999
+    assert len(rates) == 11  # steps at 0, 0.999, ... 9.99 seconds
+    assert rates[2] == pytest.approx(one_cycle(0.1998, 0.1)) and rates[-1] == pytest.approx(0.01, abs=1e-3)
+    assert t.state()["finished"]
+
+
+def test_a_resumed_budget_counts_the_seconds_before(data: FacetsArrays) -> None:
+    clock = StoodClock()
+    config = small("identity_eval", steps=1000, seconds=10.0, batch=4)
+    t = InstrumentTrainer(config, data, clock=clock)
+    t.train_step()
+    clock.now += 6
+    state = t.state()
+    clock.now += 5000  # the machine was off
+    again = InstrumentTrainer(config, data, clock=clock)
+    again.load_state(state)
+    assert again.progress() == pytest.approx(0.6) and not again.finished()
+    again.train_step()
+    clock.now += 4
+    assert again.finished()
+
+
+def test_the_steps_end_a_run_that_has_time_left(data: FacetsArrays) -> None:
+    t = InstrumentTrainer(small("identity_eval", steps=2, seconds=1e9, batch=4), data, clock=StoodClock())
+    t.train_step()
+    assert t.progress() == 0.5 and not t.finished()
+    t.train_step()
+    assert t.finished()
+
+
+def test_the_two_recognition_networks_share_no_people_and_no_group() -> None:
+    from pspnb.training.lookalikes import GROUP, LOOKALIKES
+
+    people = torch.cat([torch.arange(200), LOOKALIKES + torch.arange(200)])
+    ours, judge = may_train_on("identity", people), may_train_on("identity_eval", people)
+    assert not bool((ours & judge).any()) and bool((ours | judge).all()) and int(ours.sum()) == 200
+    assert not set((people[ours] // GROUP).tolist()) & set((people[judge] // GROUP).tolist())
+    assert may_train_on("parsing", people).sum() == 200
+
+
+def test_people_are_numbered_without_gaps(data: FacetsArrays) -> None:
+    t = InstrumentTrainer(small("identity_eval"), data)
+    assert t.n_people == 6 and sorted(set(t.people[t.rows].tolist())) == list(range(6))
+    with pytest.raises(PspnbError, match="no image for identity_eval"):
+        InstrumentTrainer(small("identity_eval"), data.take(slice(0, 20)))
 
 
 def test_degradations_are_off_at_zero_and_leave_the_range_mostly_alone(data: FacetsArrays) -> None:
@@ -205,86 +419,25 @@ def test_degradations_are_off_at_zero_and_leave_the_range_mostly_alone(data: Fac
 
 
 def test_shift_moves_labels_with_their_image(data: FacetsArrays) -> None:
-    t = InstrumentTrainer(replace(CONFIGS["parsing"], batch=4), data)
-    marked = FacetsArrays(data.images[:4].clone(), data.labels[:4].clone(), {}, data.identity[:4])
-    marked.images[:] = marked.labels[:, None] * 10
-    moved = t._shift(marked, gen(3))
-    assert torch.equal(moved.images[:, 0], moved.labels * 10) and not torch.equal(moved.labels, marked.labels)
+    labels = data.labels[:4]
+    images = labels[:, None].float().expand(-1, 3, -1, -1)
+    images, moved = shift(images, labels, generator=gen(3))
+    assert torch.equal(images[:, 0], moved.float()) and not torch.equal(moved, labels)
 
 
 def test_settings_and_names_are_checked(data: FacetsArrays) -> None:
-    with pytest.raises(PspnbError, match="expected an instrument of perceptual, identity"):
+    with pytest.raises(PspnbError, match="expected an instrument of perceptual, perceptual_eval, identity"):
         architecture("nose")
-    t = InstrumentTrainer(CONFIGS["parsing"], data)
+    with pytest.raises(PspnbError, match="preset of cpu, gpu; got 'parsing', 'tpu'"):
+        instrument_config("parsing", "tpu")
+    t = InstrumentTrainer(small("identity_eval"), data)
     with pytest.raises(PspnbError, match="another steps"):
-        InstrumentTrainer(replace(CONFIGS["parsing"], steps=5), data).load_state(t.state())
-
-
-def test_the_learning_rate_restarts_with_every_cycle(data: FacetsArrays) -> None:
-    t = InstrumentTrainer(replace(CONFIGS["factors"], batch=4, steps=6, cycle=3, warm_up=0.1), data)
-    rates = []
-    for _ in range(6):
-        t.train_step()
-        rates.append(t.optimizer.param_groups[0]["lr"] / t.config.lr)
-    assert rates[:3] == rates[3:] and rates[1] > rates[2] > rates[0]
+        InstrumentTrainer(small("identity_eval", steps=5), data).load_state(t.state())
 
 
 def test_one_cycle() -> None:
     assert one_cycle(0.0, 0.1) == pytest.approx(0.02) and one_cycle(0.1, 0.1) == pytest.approx(1.0)
     assert one_cycle(1.0, 0.1) == pytest.approx(0.01)
-
-
-# ---- reports -------------------------------------------------------------------------------------------------------
-
-
-class Oracle(torch.nn.Module):
-    """Knows the truth of the images it is shown, in order."""
-
-    def __init__(self, data: FacetsArrays):
-        super().__init__()
-        self.data, self.at = data, 0
-
-    def rows(self, x: Tensor) -> slice:
-        rows = slice(self.at, self.at + len(x))
-        self.at += len(x)
-        return rows
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.nn.functional.one_hot(self.data.identity[self.rows(x)], 64).float()
-
-    def labels(self, x: Tensor) -> Tensor:
-        return self.data.labels[self.rows(x)].long()
-
-    def predict(self, x: Tensor) -> dict[str, Tensor]:
-        rows = self.rows(x)
-        return {name: self.data.factors[name][rows] for name in HEADS}
-
-
-def test_an_oracle_gets_full_marks(data: FacetsArrays) -> None:
-    identity = reports.identity_report(Oracle(data), data)
-    assert identity["accuracy"] == identity["tar"] == identity["tar_across_pose"] == 1.0
-    parsing = reports.parsing_report(Oracle(data), data)
-    assert parsing["mean_iou"] == parsing["pixel_accuracy"] == 1.0
-    factors = reports.factors_report(Oracle(data), data)
-    assert factors["pose_error_degrees"] == 0 and factors["mean_accuracy"] == 1 and factors["mean_r2"] == 1
-
-
-def test_distortions_are_what_they_say(data: FacetsArrays) -> None:
-    some = data.take(slice(0, 4))
-    x = to_unit(some.images)
-    assert torch.equal(reports.distort(x, some, "shift", 2.0)[..., 2:], x[..., :-2])
-    assert float((reports.distort(x, some, "noise", 0.2) - x).std()) == pytest.approx(0.2, rel=0.05)
-    constant = torch.ones_like(x)
-    assert torch.allclose(reports.distort(constant, some, "blur", 2.0), constant, atol=1e-5)
-    assert float((reports.distort(x, some, "yaw", 10.0) - x).abs().mean()) > 0.01
-
-
-def test_shipped_numbers_hold_on_a_small_sample(data: FacetsArrays) -> None:
-    views = several_views("test", 12, 3, 64, seed=5)
-    e = reports.identity_report(shipped("identity"), views)
-    assert e["mean_similarity_same"] > e["mean_similarity_other"] + 0.3
-    assert reports.parsing_report(shipped("parsing"), views)["pixel_accuracy"] > 0.9
-    assert reports.factors_report(shipped("factors"), views)["pose_error_degrees"] < 6
 
 
 # ---- make weights --------------------------------------------------------------------------------------------------

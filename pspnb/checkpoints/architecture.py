@@ -62,7 +62,7 @@ def generator_arguments(tensors: Tensors) -> dict[str, Any]:
     return {
         "size": 4 * 2**n_stages,
         "style_dim": tensors["conv1.conv.modulation.weight"].shape[1],
-        "n_mlp": _count(tensors, "style.{}.weight", start=1),
+        "n_mlp": _count(tensors, "style.{}.weight", start=1) or _count(tensors, "style.layers.{}.weight"),
         "channels": channels,
         "noise": "conv1.noise.weight" in tensors,
     }
@@ -73,10 +73,24 @@ def generator(tensors: Tensors, *, lr_mlp: float = 0.01) -> Generator:
     try:
         arguments = generator_arguments(tensors)
         with torch.device("meta"):
-            module = Generator(**arguments, lr_mlp=lr_mlp)
+            module = Generator(**arguments, lr_mlp=lr_mlp, **_prior_mapping(tensors, lr_mlp))
     except _UNREADABLE as error:
         raise LoadError(f"expected a StyleGAN2 generator (rosinality names); found {describe(tensors)}") from error
     return fill(module, {**_constants(arguments, tensors), **tensors}, "generator")
+
+
+def _prior_mapping(tensors: Tensors, lr_mlp: float) -> dict[str, Any]:
+    """The mapping network of a generator with an answer key, whose tensors have other names; {} for the published one."""
+    if "style.layers.0.weight" not in tensors:
+        return {}
+    from pspnb.facets.prior import Z_DIM
+    from pspnb.models.prior_mapping import PriorMapping
+
+    hidden, n_numbers = tensors["style.layers.0.weight"].shape
+    n_mlp = _count(tensors, "style.layers.{}.weight")
+    style_dim = tensors[f"style.layers.{n_mlp - 1}.weight"].shape[0]
+    mapping = PriorMapping(style_dim=style_dim, hidden=hidden, n_mlp=n_mlp, lr_mlp=lr_mlp, n_numbers=n_numbers)
+    return {"mapping": mapping, "z_dim": Z_DIM}
 
 
 def _constants(arguments: Mapping[str, Any], tensors: Tensors) -> dict[str, Tensor]:

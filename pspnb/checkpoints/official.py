@@ -22,6 +22,7 @@ from pspnb.errors import LoadError, PspnbError
 from pspnb.files.atomic import write_atomically
 from pspnb.nn.backbones import FaceEmbedder
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
+from pspnb.nn.ops import EqualLinear
 from pspnb.nn.stylegan2 import Generator
 from pspnb.psp import PSP
 
@@ -57,7 +58,7 @@ def load_psp(
         if not decoder_tensors or not encoder_tensors:
             described = architecture.describe(tensors)
             raise LoadError(f"expected a pSp checkpoint (encoder.* and decoder.* tensors); found {described}")
-        decoder = architecture.generator(decoder_tensors)
+        decoder = architecture.generator(decoder_tensors, lr_mlp=_rate(options.get("lr_mlp")))
         encoder = architecture.encoder(encoder_tensors, style_dim=decoder.style_dim, hints=options)
         _check_styles(encoder, decoder)
         average = _average(content.get("latent_avg", tensors.get("latent_avg")), decoder)
@@ -89,7 +90,7 @@ def load_generator(path: str | os.PathLike, *, device: str | torch.device = "cpu
             content = nvidia.from_state_dict(tensors)
             tensors = content["g_ema"]
         tensors = architecture.part(tensors, "decoder.") or tensors
-        module = generator_from(tensors, lr_mlp=float(content.get("lr_mlp", 0.01)), average=content.get("latent_avg"))
+        module = generator_from(tensors, lr_mlp=_rate(content.get("lr_mlp")), average=content.get("latent_avg"))
     except LoadError as error:
         raise LoadError(f"{path}: {error}") from error
     return placed(module, device)
@@ -133,6 +134,7 @@ def save_psp(psp: PSP, path: str | os.PathLike, *, options: Mapping[str, Any] | 
         "learn_in_w": isinstance(psp.encoder, WEncoder),
         "units": list(psp.encoder.units),
         "input_size": psp.input_size,
+        "lr_mlp": _lr_mlp(psp.decoder),
         **({"dataset_type": psp.task} if psp.task else {}),
         **(options or {}),
     }
@@ -144,8 +146,10 @@ def save_psp(psp: PSP, path: str | os.PathLike, *, options: Mapping[str, Any] | 
 
 
 def save_generator(generator: Generator, path: str | os.PathLike) -> None:
-    """Write a generator in the rosinality format: {"g_ema": state dict, "latent_avg": (d,)}."""
-    _save({"g_ema": generator.state_dict(), "latent_avg": generator.latent_avg}, path)
+    """Write a generator in the rosinality format: {"g_ema": state dict, "latent_avg": (d,)}, and the factor of its mapping
+    network's learning rate, which no tensor tells."""
+    content = {"g_ema": generator.state_dict(), "latent_avg": generator.latent_avg, "lr_mlp": _lr_mlp(generator)}
+    _save(content, path)
 
 
 # ---- helpers -------------------------------------------------------------------------------------------------------
@@ -176,6 +180,19 @@ def _state_dict(content: Any, path: Path, *, keys: tuple[str, ...] = ("state_dic
         keys_found = ", ".join(map(str, content))[:80]
         raise LoadError(f"{path}: expected a dict of tensors, found a dict with the keys {keys_found or '(none)'}")
     return tensors
+
+
+def _lr_mlp(generator: Generator) -> float:
+    """The learning-rate factor of the mapping network: it scales weights and biases at run time."""
+    return next((layer.lr_mul for layer in generator.style.modules() if isinstance(layer, EqualLinear)), 0.01)
+
+
+def _rate(value: Any) -> float:
+    """A stored learning-rate factor; the published 0.01 where there is none."""
+    try:
+        return float(value) if value is not None and 0 < float(value) <= 1 else 0.01
+    except (TypeError, ValueError):
+        return 0.01
 
 
 def _without_module(name: str) -> str:

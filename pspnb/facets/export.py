@@ -126,7 +126,7 @@ def _write(
     write_json(folder / "about.json", about)
 
 
-def _cell(kind: str, names: tuple[str, ...], value: float | int) -> str | int:
+def _cell(kind: str, names: tuple[str, ...], value: float | int) -> str:
     if kind == "categorical":
         return names[int(value)]
-    return int(value) if kind == "seed" else f"{value:.6g}"
+    return f"{value:.6g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -20,7 +21,12 @@ def stamp(*, seed: int, device: str = "cpu") -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Commit of the repository this package lies in, "-dirty" when files differ from it; "unknown" outside one."""
+    """Commit of the repository this package lies in, "-dirty" when files differ from it; "unknown" outside one.
+
+    `$PSPNB_COMMIT` says it where a copy of the files was carried to another machine without their history.
+    """
+    if told := os.environ.get("PSPNB_COMMIT"):
+        return told
     try:
         short = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -143,7 +143,8 @@ class Generator(nn.Module):
     """StyleGAN2 generator: z (b, style_dim) -> w -> image (b, 3, size, size), nominally in [-1, 1], unclamped.
 
     `channels` ({4: c, 8: c, ..., size: c}) replaces the published widths; `n_mlp` is the depth of the mapping network;
-    `noise=False` builds a generator without per-pixel noise. `latent_avg` (style_dim,) is a buffer that moves with the
+    `noise=False` builds a generator without per-pixel noise. `mapping` replaces the published mapping network: a module that
+    takes z (b, z_dim) to w (b, style_dim); z is then as wide as `z_dim` says. `latent_avg` (style_dim,) is a buffer that moves with the
     module but is not part of its state dict, whose keys are the published ones.
     """
 
@@ -159,17 +160,24 @@ class Generator(nn.Module):
         channels: Mapping[int, int] | None = None,
         lr_mlp: float = 0.01,
         noise: bool = True,
+        mapping: nn.Module | None = None,
+        z_dim: int | None = None,
     ):
         super().__init__()
         self.size, self.style_dim, self.n_styles = size, style_dim, n_styles_for(size)
+        self.z_dim = style_dim if z_dim is None else z_dim
+        if mapping is None and self.z_dim != style_dim:
+            raise ValueError(f"expected z_dim={style_dim} (style_dim) for the published mapping, got {z_dim}")
         ch = dict(channels) if channels is not None else channel_table(size, channel_multiplier)
         resolutions = [2**i for i in range(2, int(math.log2(size)) + 1)]
         if missing := [r for r in resolutions if r not in ch]:
             raise ValueError(f"expected a width for each resolution {resolutions}, missing {missing}")
         self.channels = {r: ch[r] for r in resolutions}
 
-        mlp = [EqualLinear(style_dim, style_dim, lr_mul=lr_mlp, activation=True) for _ in range(n_mlp)]
-        self.style = nn.Sequential(PixelNorm(), *mlp)
+        if mapping is None:
+            mlp = [EqualLinear(style_dim, style_dim, lr_mul=lr_mlp, activation=True) for _ in range(n_mlp)]
+            mapping = nn.Sequential(PixelNorm(), *mlp)
+        self.style = mapping
         self.input = ConstantInput(ch[4])
         self.conv1 = StyledConv(ch[4], ch[4], style_dim, noise=noise)
         self.to_rgb1 = ToRGB(ch[4], style_dim, up=False)
@@ -187,11 +195,17 @@ class Generator(nn.Module):
 
     # ---- latents ---------------------------------------------------------------------------------------------------
 
-    def map(self, z: Float[Tensor, "b d"], *, truncation: float = 1.0) -> Float[Tensor, "b d"]:
+    def map(self, z: Float[Tensor, "b k"], *, truncation: float = 1.0) -> Float[Tensor, "b d"]:
         """Mapping network, z -> w; `truncation` psi < 1 pulls w towards `latent_avg`: avg + psi (w - avg)."""
-        if z.ndim != 2 or z.shape[1] != self.style_dim:
-            raise ValueError(f"expected z of shape (b, {self.style_dim}), got {tuple(z.shape)}")
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise ValueError(f"expected z of shape (b, {self.z_dim}), got {tuple(z.shape)}")
         return self.truncate(self.style(z), truncation)
+
+    def map_factors(self, factors: Mapping[str, Tensor], *, truncation: float = 1.0) -> Float[Tensor, "b d"]:
+        """Named factors of a world -> w, without a z; only where the mapping network knows factors (ValueError elsewhere)."""
+        if not hasattr(self.style, "map_factors"):
+            raise ValueError("expected a generator that was taught factors (facets64/generator); this one maps z alone")
+        return self.truncate(self.style.map_factors(factors), truncation)
 
     def truncate(self, w: Float[Tensor, "*b d"], truncation: float) -> Float[Tensor, "*b d"]:
         """latent_avg + truncation (w - latent_avg)."""
@@ -203,7 +217,7 @@ class Generator(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         total = torch.zeros(self.style_dim, dtype=torch.float64)
         for start in range(0, n, 4096):
-            z = torch.randn(min(4096, n - start), self.style_dim, generator=generator)
+            z = torch.randn(min(4096, n - start), self.z_dim, generator=generator)
             total += self.map(z.to(self.latent_avg)).double().sum(dim=0).cpu()
         return (total / n).to(self.latent_avg)
 
@@ -268,7 +282,7 @@ class Generator(nn.Module):
         return rgb
 
     def forward(
-        self, z: Float[Tensor, "b d"], *, truncation: float = 1.0, noise: NoiseSpec = "const"
+        self, z: Float[Tensor, "b k"], *, truncation: float = 1.0, noise: NoiseSpec = "const"
     ) -> Float[Tensor, "b 3 H H"]:
         """z -> image: `synthesize(map(z))`."""
         return self.synthesize(self.map(z, truncation=truncation), noise=noise)

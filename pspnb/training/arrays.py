@@ -1,13 +1,19 @@
-"""Facets as arrays in memory: what the trainers index. Rendered on the spot (a GPU does that at once) or read from the cache."""
+"""Facets as arrays in memory: what the trainers index. Rendered (a GPU does that at once), or read from the cache or a file."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from pspnb.errors import PspnbError
 from pspnb.facets import (
     SPLIT_SIZES,
     Facets,
@@ -25,28 +31,58 @@ from pspnb.facets import (
 class FacetsArrays:
     """`n` portraits: pixels 0..255, label ids 0..18, every factor by name, identity numbers."""
 
-    images: UInt8[Tensor, "n 3 s s"]
-    labels: UInt8[Tensor, "n s s"]
+    images: UInt8[Tensor, " n 3 s s"]
+    labels: UInt8[Tensor, " n s s"]
     factors: Factors
-    identity: Int[Tensor, "n"]
+    identity: Int[Tensor, " n"]
 
     def __len__(self) -> int:
         return len(self.identity)
 
-    def take(self, index: Int[Tensor, "m"] | slice) -> "FacetsArrays":
+    def take(self, index: Int[Tensor, " m"] | slice) -> "FacetsArrays":
         """The rows at `index`."""
         factors = {name: value[index] for name, value in self.factors.items()}
         return FacetsArrays(self.images[index], self.labels[index], factors, self.identity[index])
 
 
-def to_unit(images: UInt8[Tensor, "*n 3 s s"]) -> Tensor:
+def concat_arrays(parts: Sequence[FacetsArrays]) -> FacetsArrays:
+    """All rows of `parts` (at least one), in their order."""
+    factors = {name: torch.cat([p.factors[name] for p in parts]) for name in parts[0].factors}
+    images, labels, identity = (torch.cat([getattr(p, k) for p in parts]) for k in ("images", "labels", "identity"))
+    return FacetsArrays(images, labels, factors, identity)
+
+
+def save_arrays(path: str | Path, data: FacetsArrays) -> Path:
+    """One safetensors file with everything, written aside and renamed: several processes can train on one rendering."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {f"factors.{name}": value for name, value in data.factors.items()}
+    tensors |= {"images": data.images, "labels": data.labels, "identity": data.identity}
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({name: value.contiguous() for name, value in tensors.items()}, aside)
+    os.replace(aside, path)
+    return path
+
+
+def load_arrays(path: str | Path, *, device: str | torch.device = "cpu") -> FacetsArrays:
+    """What `save_arrays` wrote; pixels and labels on `device`, factors on the CPU. Raises PspnbError for any other file."""
+    try:
+        tensors = load_file(path)
+        factors = {k.removeprefix("factors."): v for k, v in tensors.items() if k.startswith("factors.")}
+        images, labels = tensors["images"].to(device), tensors["labels"].to(device)
+        return FacetsArrays(images, labels, factors, tensors["identity"])
+    except (OSError, KeyError, SafetensorError) as error:
+        raise PspnbError(f"{path} is not a file of Facets arrays: {error}; make one with save_arrays") from error
+
+
+def to_unit(images: UInt8[Tensor, " *n 3 s s"]) -> Tensor:
     """0..255 -> [-1, 1] float32."""
     return images.float().div(127.5).sub(1)
 
 
 def render_arrays(
     factors: Factors,
-    identity: Int[Tensor, "n"],
+    identity: Int[Tensor, " n"],
     size: int,
     *,
     device: str | torch.device = "cpu",

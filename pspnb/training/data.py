@@ -55,6 +55,13 @@ class PairArrays:
         """Side of the images in pixels."""
         return self.images.shape[-1]
 
+    def resident(self, device: str | torch.device, *, limit: int = 4 << 30) -> "PairArrays":
+        """The arrays in the device's memory if they fit into `limit` bytes, else these."""
+        parts = [a for a in (self.images, self.given) if a is not None]
+        if sum(a.numel() * a.element_size() for a in parts) > limit:
+            return self
+        return PairArrays(self.images.to(device), None if self.given is None else self.given.to(device))
+
     def take(self, index: Int[Tensor, " b"]) -> tuple[Tensor, Tensor | None]:
         """Rows of both arrays, 8-bit, where the arrays are."""
         index = index.to(self.images.device, non_blocking=True)

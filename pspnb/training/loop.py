@@ -1,6 +1,7 @@
 """The loop around every trainer of this package's small networks: steps, log, samples, checkpoints, and an orderly end."""
 
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,8 +26,8 @@ class Steppable(Protocol):
     step: int
     device: torch.device
 
-    def train_step(self) -> dict[str, float]:
-        """One step; adds 1 to `step`; returns plain numbers for the log."""
+    def train_step(self) -> Mapping[str, float | Tensor]:
+        """One step; adds 1 to `step`; returns what the log shows of it, which may still lie on the device."""
 
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs."""
@@ -52,8 +53,11 @@ def fit(
     log_every: int = 50,
     sample_every: int = 500,
     checkpoint_every: int = 500,
+    finished: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train to `steps`, writing checkpoint.pt, log.jsonl and samples/ under `out`; returns whether it got there.
+
+    `finished`: asked before every step; a trainer with a budget of time ends earlier with it.
 
     SIGTERM and SIGINT end the run after the step in hand, with a checkpoint. A loss or weight that is not finite raises
     TrainingDiverged and leaves the checkpoint before it. Raises PspnbError when `out` holds a run and `resume` is False.
@@ -65,11 +69,12 @@ def fit(
         load_state_of(trainer, path, device=trainer.device)
     journal, first, started = Journal(out / "log.jsonl", keep_until=trainer.step), trainer.step, time.monotonic()
     with StopRequest() as stop, progress_bar(total=steps, initial=first, wanted=progress, unit="step") as bar:
-        while trainer.step < steps and not stop.requested:
-            record = check_finite(trainer.train_step(), trainer.step)
+        while trainer.step < steps and not stop.requested and not finished():
+            shown = trainer.train_step()
             bar.update()
             step = trainer.step
             if step % log_every == 0:
+                record = check_finite(as_numbers(shown), step)
                 seconds = time.monotonic() - started
                 rate = round((step - first) * batch / seconds, 2)
                 journal.write({"step": step, "images": step * batch, "images_per_s": rate, **record})
@@ -80,7 +85,14 @@ def fit(
                 _save(trainer, path)
     if trainer.step % checkpoint_every or trainer.step == first:
         _save(trainer, path)
-    return trainer.step >= steps
+    return trainer.step >= steps or finished()
+
+
+def as_numbers(record: Mapping[str, float | Tensor]) -> dict[str, float]:
+    """Plain numbers; those that lie on a device are read in one piece."""
+    tensors = {name: value for name, value in record.items() if isinstance(value, Tensor)}
+    read = torch.stack([value.detach().float() for value in tensors.values()]).tolist() if tensors else []
+    return {name: float(value) for name, value in {**record, **dict(zip(tensors, read, strict=True))}.items()}
 
 
 def load_state_of(trainer: Any, path: Path, *, device: torch.device) -> None:

@@ -18,6 +18,7 @@ from pspnb.checks import given as options_given
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
+from pspnb.files.provenance import hardware
 from pspnb.files.reading import read_json
 from pspnb.losses import IdentityLoss, LossTerm, LossWeights, LPIPSLoss, build_terms
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
@@ -107,6 +108,16 @@ TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
     }
 )
 BATCH: Mapping[str, int] = MappingProxyType({"facets64": 8, "ffhq1024": 8})
+# On a GPU: batches that fill it, replayed, more images, a rate that falls to zero; one part instead of two.
+GPU_TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
+    {
+        "facets64": TrainConfig(
+            steps=10_000, lr=5e-3, decay_from=0.3, average=0.998, bf16=True, replay=True,
+            log_every=100, validate_every=250, checkpoint_every=2500, picture_every=0,
+        ),
+    }
+)  # fmt: skip
+GPU_BATCH: Mapping[str, int] = MappingProxyType({"facets64": 64})
 # The second part of the shipped encoders of facets64: what `train_encoder` is told beside `init`, the first part. Larger
 # batches and a falling rate; another seed, so that images come in another order and mirrored anew.
 SECOND_PART: Mapping[str, Any] = MappingProxyType({"steps": 6000, "batch": 16, "decay_from": 0.0, "seed": 1})
@@ -190,6 +201,8 @@ def train_encoder(
     strict: bool = False,
     tensorboard: bool = False,
     compile: bool = False,
+    replay: bool | None = None,
+    preset: Literal["cpu", "gpu"] = "cpu",
     progress: bool = True,
 ) -> Outcome:
     """Train the encoder of a task in the folder `out`, on a frozen generator; see `pspnb.training.trainer.fit` for what it writes.
@@ -199,8 +212,8 @@ def train_encoder(
     the same names, `validation` one like `data`. `n_images` uses the first images only. `init` is what a new run starts from
     instead of fresh weights: a shipped name, a pSp file (whose generator is then the default), or the folder of another run.
     `decay_from`: share of the steps after which the rate falls to 0. `lambdas`: loss weights (fields of `LossWeights`) other
-    than those of the task and its variant. `compile`: torch.compile the step (needs a C++ compiler on a CPU). Raises PspnbError
-    on user errors.
+    than those of the task and its variant. `compile`: torch.compile the step (needs a C++ compiler on a CPU). `preset`: "gpu"
+    takes the larger batches of `GPU_TRAINING`. `replay`: as in `TrainConfig`. Raises PspnbError on user errors.
     """
     at_least(1, steps=steps, batch=batch, images=n_images)
     above_zero(lr=lr)
@@ -210,8 +223,11 @@ def train_encoder(
     chosen, kind = task_named(task), variant_named(variant)
     if scale not in TRAINING:
         raise PspnbError(f"expected a scale among {', '.join(TRAINING)}, got {scale!r}")
-    config = TRAINING[scale]
-    config = replace(config, compile=compile, **options_given(steps=steps, lr=lr, decay_from=decay_from))
+    if preset == "gpu" and scale not in GPU_TRAINING:
+        raise PspnbError(f"expected preset gpu for a scale among {', '.join(GPU_TRAINING)}, got {scale!r}")
+    config = (GPU_TRAINING if preset == "gpu" else TRAINING)[scale]
+    said = options_given(replay=replay, steps=steps, lr=lr, decay_from=decay_from)
+    config = replace(config, compile=compile, **said)
     given = None if init is None else _given(init)
     own = None if given is None else given.decoder
     weights = loss_weights(chosen, kind, lambdas)
@@ -224,9 +240,11 @@ def train_encoder(
     arrays, held_out = _arrays(
         chosen, scale, data, sources, validation, n_images=n_images, strict=strict, progress=progress
     )
-    size = BATCH[scale] if batch is None else batch
+    if torch.device(device).type == "cuda":
+        arrays, held_out = arrays.resident(device), None if held_out is None else held_out.resident(device)
+    size = (GPU_BATCH if preset == "gpu" else BATCH)[scale] if batch is None else batch
     terms = _terms(weights, model, distance, recognition, device)
-    recipe: dict[str, Any] = {"task": chosen.name, "variant": variant, "scale": scale}
+    recipe: dict[str, Any] = {"task": chosen.name, "variant": variant, "scale": scale, "hardware": hardware(device)}
     if init is not None:
         recipe |= {"init": str(init), "init_images": images_seen(init)}
     recipe |= {

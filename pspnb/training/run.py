@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from pspnb.psp import PSP
 from pspnb.training.callbacks import picture_rows
 from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.data import Batches, Pair
+from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
 from pspnb.training.processes import Processes
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pspnb.training.trainer import TrainConfig
 
 # Options that a resumed run may change without becoming another run.
-_FREE = {"steps", "log_every", "picture_every", "validate_every", "checkpoint_every", "compile"}
+_FREE = {"steps", "log_every", "picture_every", "validate_every", "checkpoint_every", "compile", "replay"}
 
 
 class _Translation(nn.Module):
@@ -57,6 +58,8 @@ class Run:
                 f"expected a batch that divides into {team.world} processes x {config.accumulate} parts, "
                 f"got {batches.batch}"
             )
+        if config.replay and (team.world > 1 or (config.noise == "random" and model.decoder.has_noise)):
+            raise ValueError("expected one process and a generator without fresh noise, because replay=True")
         self.model, self.batches, self.losses, self.config, self.team = model, batches, losses, config, team
         self.step = 0
         self.best: float | None = None
@@ -71,6 +74,7 @@ class Run:
         self.average = [p.detach().clone() for p in self.weights] if config.average else None
         self.translate: Any = team.wrap(_Translation(model))
         self.total_loss = total_loss
+        self.replayed = Replayed(self._backward, device=team.device) if config.replay else None
         if config.compile:
             self.translate, self.total_loss = torch.compile(self.translate), torch.compile(total_loss)
         self.window = Window(team)
@@ -93,6 +97,10 @@ class Run:
         pair = self._latest = next(self._pairs)
         self.model.train()
         self.optimizer.param_groups[0]["lr"] = self.learning_rate(self.step)
+        if self.replayed is not None:
+            self.window.add(self.replayed({"source": pair.source, "target": pair.target}), 1)
+            self._move()
+            return
         self.optimizer.zero_grad(set_to_none=True)
         count = self.config.accumulate
         length = self.batches.batch // (self.team.world * count)
@@ -104,6 +112,17 @@ class Run:
                 total, log = self._losses(part, i)
                 (total / count).backward()
             self.window.add(log, count)
+        self._move()
+
+    def _backward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Losses and gradients of a whole batch, in a form that a GPU can replay."""
+        torch._foreach_zero_(keep_gradients(self.weights))
+        total, log = self._losses(Pair(inputs["source"], inputs["target"]), 0)
+        total.backward()
+        return log
+
+    def _move(self) -> None:
+        """Step of the optimiser, and what follows it."""
         self.optimizer.step()
         if self.average is not None:
             decay = min(self.config.average, (1 + self.step) / (10 + self.step))  # else the random start lingers

@@ -83,7 +83,7 @@ def load_run(
         if kind == "encoder":
             module: nn.Module = _psp(path, state, generator)
         else:
-            module = generator_from(state["average"]) if kind == "generator" else _instrument(state)
+            module = _generator(state) if kind == "generator" else _instrument(state)
     except LoadError as error:
         raise LoadError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -142,6 +142,15 @@ def _early_architecture(about: Mapping[str, Any], state: Mapping[str, Any], deco
     task = task_named(about.get("task", state["identity"]["task"]))
     variant = variant_named(about.get("variant", "psp"))
     return encoder_architecture(task, variant, scale=about.get("scale", "facets64"), generator=decoder)
+
+
+def _generator(state: Mapping[str, Any]) -> Generator:
+    """The averaged generator, of a run with a teacher or without."""
+    if "w_mean" not in state:
+        return generator_from(state["average"])
+    from pspnb.training.imitation import average_of
+
+    return average_of(state)
 
 
 def _instrument(state: Mapping[str, Any]) -> nn.Module:

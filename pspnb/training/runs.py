@@ -1,28 +1,27 @@
-"""Entry points of training: `pspnb train generator` and `pspnb train instrument NAME`, and what they ship.
+"""Entry points of training: `pspnb train generator`, and what it ships (those of the instruments: `instrument_runs`).
 
 Each run has a folder: checkpoint.pt, log.jsonl and samples/. A finished run can be shipped: fp16 weights and a card in the zoo.
 """
 
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pspnb.checks import at_least, given, seed_in_range
+from pspnb.checks import at_least, seed_in_range
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
+from pspnb.facets.prior import N_NUMBERS, Z_DIM
+from pspnb.facets.render import RENDER_VERSION
 from pspnb.files.atomic import write_json
 from pspnb.files.provenance import hardware
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
-from pspnb.training.arrays import FacetsArrays, several_views, split_arrays
+from pspnb.training.arrays import split_arrays
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.export import ZOO, half, ship
+from pspnb.training.export import ZOO, ship
 from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
-from pspnb.training.instruments import CONFIGS, INSTRUMENTS, InstrumentTrainer, architecture
+from pspnb.training.imitation import ImitationConfig, average_of
 from pspnb.training.journal import read_journal
 from pspnb.training.loop import fit
-from pspnb.training.reports import factors_report, identity_report, parsing_report, perceptual_report
 
 Preset = Literal["cpu", "gpu"]
 
@@ -54,6 +53,34 @@ GENERATORS: dict[tuple[str, str], GanConfig] = {
         checkpoint_every=2000,
     ),
 }
+
+
+# The generator with an answer key. On a GPU larger batches and more lessons, within a budget of time.
+IMITATIONS: dict[tuple[str, str], ImitationConfig] = {
+    ("facets64", "cpu"): ImitationConfig(),
+    ("facets64", "gpu"): ImitationConfig(
+        steps=30_000, batch=128, lr=4e-3, n_images=200_000, ema_images=50_000, d_lr=2.5e-3
+    ),
+    ("facets128", "gpu"): ImitationConfig(
+        size=128,
+        channels=((4, 192), (8, 192), (16, 160), (32, 128), (64, 96), (128, 48)),
+        d_channels=(*_WIDE, (128, 32)),
+        steps=30_000,
+        batch=128,
+        lr=4e-3,
+        n_images=150_000,
+        ema_images=50_000,
+    ),
+}
+
+
+def imitation_config(scale: str = "facets64", preset: str | None = None, *, device: str = "cpu") -> ImitationConfig:
+    """The configuration of a scale and preset ("cpu", "gpu"; default: as the device) of the generator that imitates."""
+    key = (scale, preset or ("gpu" if device.startswith("cuda") else "cpu"))
+    if key not in IMITATIONS:
+        known = ", ".join(f"{s} --preset {p}" for s, p in IMITATIONS)
+        raise PspnbError(f"no recipe for {key[0]} --preset {key[1]}; there are {known}")
+    return IMITATIONS[key]
 
 
 def generator_config(scale: str = "facets64", preset: str | None = None, *, device: str = "cpu") -> GanConfig:
@@ -116,29 +143,6 @@ def _trunk(device: str) -> PerceptualNet:
     return trunk
 
 
-def train_instrument(
-    name: str,
-    *,
-    out: str | Path,
-    resume: bool = False,
-    steps: int | None = None,
-    seed: int | None = None,
-    device: str | None = None,
-    n_images: int | None = None,
-    progress: bool = True,
-) -> Path:
-    """Train one instrument of Facets in the folder `out`; returns the checkpoint. Resumable; SIGTERM saves and stops."""
-    if name not in INSTRUMENTS:
-        raise PspnbError(f"expected an instrument of {', '.join(INSTRUMENTS)}, got {name!r}")
-    at_least(1, steps=steps, images=n_images)
-    seed_in_range(seed)
-    device = pick_device(device)
-    config = replace(CONFIGS[name], **given(steps=steps, seed=seed))
-    trainer = InstrumentTrainer(config, split_arrays("train", config.size, n=n_images, device=device), device=device)
-    fit(trainer, Path(out), steps=config.steps, batch=config.batch, resume=resume, progress=progress)
-    return Path(out) / "checkpoint.pt"
-
-
 # ---- shipping ------------------------------------------------------------------------------------------------------
 
 
@@ -148,6 +152,8 @@ def ship_generator(
     """The average generator of a run as a zoo file, with `latent_avg` (mean of 100,000 mapped z) inside."""
     state = load_checkpoint(Path(run) / "checkpoint.pt")
     c = state["config"]
+    if "n_images" in c:
+        return _ship_imitation(Path(run), state, name=name, folder=folder, note=note)
     kwargs = {"size": c["size"], "style_dim": c["style_dim"], "n_mlp": c["n_mlp"], "noise": c["noise"]}
     kwargs["channels"] = {str(r): width for r, width in c["channels"]}
     generator = Generator(**{**kwargs, "channels": dict(c["channels"])})
@@ -160,6 +166,28 @@ def ship_generator(
         **_provenance(Path(run), state, note),
     }
     return ship(name, tensors, card, folder=folder)
+
+
+def _ship_imitation(run: Path, state: dict[str, Any], *, name: str, folder: str | Path, note: str) -> Path:
+    c = state["config"]
+    generator = average_of(state)
+    mapping = {name: c[name] for name in ("style_dim", "hidden", "n_mlp", "lr_mlp")}
+    kwargs = {
+        "size": c["size"],
+        "style_dim": c["style_dim"],
+        "noise": False,
+        "channels": {str(r): width for r, width in c["channels"]},
+        "z_dim": Z_DIM,
+        "mapping": {"class": "PriorMapping", "kwargs": {**mapping, "n_numbers": N_NUMBERS, "z_dim": Z_DIM}},
+    }
+    card = {
+        "title": f"StyleGAN2 generator that imitates Facets, {c['size']} px: every z has true factors",
+        "architecture": {"class": "Generator", "kwargs": kwargs},
+        "world": RENDER_VERSION,
+        "metrics": {},
+        **_provenance(run, state, note),
+    }
+    return ship(name, {**generator.state_dict(), "latent_avg": generator.latent_avg}, card, folder=folder)
 
 
 def ship_discriminator(run: str | Path, *, name: str = "facets64/discriminator", folder: str | Path = ZOO) -> Path:
@@ -179,47 +207,11 @@ def ship_discriminator(run: str | Path, *, name: str = "facets64/discriminator",
 
 def ship_gan(run: str | Path) -> tuple[Path, Path]:
     """Generator and discriminator of a run, the generator with its measured quality on the card."""
-    from pspnb.evaluate import main
+    from pspnb.evaluate import evaluate_shipped
 
     paths = ship_generator(run), ship_discriminator(run)
-    main()
+    evaluate_shipped()
     return paths
-
-
-def ship_instrument(name: str, run: str | Path, *, folder: str | Path = ZOO, note: str = "") -> Path:
-    """An instrument of a run as a zoo file, its errors on people it never saw on the card."""
-    from pspnb.hub import build
-
-    state = load_checkpoint(Path(run) / "checkpoint.pt")
-    # What is measured is what is shipped: rebuilt from the card, with weights rounded to float16.
-    network = build(json.loads(json.dumps(architecture(name))))
-    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in half(state["network"]).items()})
-    card = {
-        "title": TITLES[name],
-        "architecture": architecture(name),
-        "metrics": {k: round(v, 5) for k, v in report(name, network.eval()).items()},
-        **_provenance(Path(run), state, note),
-    }
-    return ship(f"facets64/{name}", state["network"], card, folder=folder)
-
-
-TITLES = {
-    "identity": "Face recognition on Facets (ArcFace margin): the R of the identity loss",
-    "identity_eval": "Face recognition on Facets (CurricularFace margin), for measuring only",
-    "parsing": "Labels of Facets images, 19 classes",
-    "factors": "Factors of Facets images: pose, expression, light, accessories, identity",
-    "perceptual": "Trunk of an LPIPS-form distance on Facets",
-}
-
-
-def report(name: str, network: Any, *, data: FacetsArrays | None = None) -> dict[str, float]:
-    """The instrument's numbers on test people; identities: 300 people, 6 new views each."""
-    if name in ("identity", "identity_eval"):
-        return identity_report(network, data or several_views("test", 300, 6, 64, seed=900))
-    data = data or split_arrays("test", 64)
-    if name == "parsing":
-        return parsing_report(network, data)
-    return factors_report(network, data) if name == "factors" else perceptual_report(network, data)
 
 
 def export_history(run: str | Path, out: str | Path, *, points: int = 200) -> Path:
@@ -247,7 +239,7 @@ def _provenance(run: Path, state: dict[str, Any], note: str) -> dict[str, Any]:
         "steps": state["step"],
         "batch": c["batch"],
         "hours": round(hours, 2),
-        "hardware": hardware(),
+        "hardware": state.get("hardware") or hardware(),
         "config": c,
     }
     if state.get("extended"):

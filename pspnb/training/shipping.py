@@ -58,7 +58,7 @@ def ship_encoder(
         "batch": about["batch"],
         "images": before + state["step"] * about["batch"],
         "hours": round(_hours(records, about["batch"]), 2),
-        "hardware": hardware(),
+        "hardware": recipe_of(run).get("hardware") or hardware(),
         "config": about,
         **({"init": init} if init else {}),
         **({"note": note} if note else {}),

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.evaluate import BATCH, label_shares
 from pspnb.facets import CLASSES
 from pspnb.files.atomic import write_json
 from pspnb.files.pictures import grid, write_png
 from pspnb.files.provenance import stamp
+from pspnb.measure.populations import BATCH, label_shares
 from pspnb.metrics import frechet_distance
 from pspnb.nn.instruments import ParsingNet
 from pspnb.nn.stylegan2 import Generator, noise_shapes
@@ -66,7 +66,7 @@ def _average(checkpoint: Path) -> Generator:
 @torch.no_grad()
 def draw(generator: Generator, n: int, *, noise: bool, seed: int) -> Float[Tensor, "n 3 s s"]:
     """`n` samples, the same z for the same seed; with noise drawn anew, or with all noise maps zero."""
-    z = torch.randn(n, generator.style_dim, generator=torch.Generator().manual_seed(seed))
+    z = torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(seed))
     chance = torch.Generator().manual_seed(seed + 1)
     off = [torch.zeros(shape) for shape in noise_shapes(generator.size)]
     parts = []

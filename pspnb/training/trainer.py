@@ -44,6 +44,8 @@ class TrainConfig:
         average: decay per step k of an exponential average of the weights, at most (1 + k) / (10 + k); it is then
             validated and kept as the best. 0 is none, as published (Ranger's slow weights are an average already).
         noise: of the generator; published training draws it anew ("random").
+        replay: record the step once as a CUDA graph and replay it (`pspnb.training.graphs`): several times as fast where the
+            networks are small. One process, no accumulation, a generator without noise; nothing on a CPU.
         bf16, channels_last, compile: speed. `bf16` is autocast, where the device computes in it
             (`pspnb.training.precision`); weights, optimiser and loss values stay float32.
         log_every, picture_every, validate_every, checkpoint_every: in steps; 0 is never (and a checkpoint at the end).
@@ -59,6 +61,7 @@ class TrainConfig:
     bf16: bool = False
     channels_last: bool = True
     compile: bool = False
+    replay: bool = False
     log_every: int = 50
     picture_every: int = 1000
     validate_every: int = 2500
@@ -72,6 +75,7 @@ class TrainConfig:
             ("accumulate of at least 1", self.accumulate >= 1),
             ("average from 0 to below 1", 0 <= self.average < 1),
             ("log_every of at least 1", self.log_every >= 1),
+            ("accumulate of 1 with replay", not self.replay or self.accumulate == 1),
         ):
             if not valid:
                 raise ValueError(f"expected {name}, got {getattr(self, name.split()[0])}")

@@ -15,16 +15,11 @@ from pathlib import Path
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.instruments import CONFIGS
+from pspnb.training.instrument_runs import ship_instrument, train_instrument
+from pspnb.training.instruments import INSTRUMENTS, instrument_config
 from pspnb.training.journal import read_journal
 from pspnb.training.recipes import BATCH, SECOND_PART, TRAINING, model_name, train_encoder
-from pspnb.training.runs import (
-    generator_config,
-    ship_gan,
-    ship_instrument,
-    train_generator,
-    train_instrument,
-)
+from pspnb.training.runs import generator_config, ship_gan, train_generator
 from pspnb.training.shipping import add_history, ship_encoder
 
 
@@ -75,7 +70,8 @@ def _ship_encoder(variant: str, name: str, folder: Path) -> object:
 def stages(device: str | None = None) -> list[Stage]:
     """The shipped networks in the order in which they need one another."""
     out = []
-    for name, c in CONFIGS.items():
+    for name in INSTRUMENTS:
+        c = instrument_config(name, device=pick_device(device))
         out.append(
             Stage(
                 name=name,
@@ -137,7 +133,8 @@ def run(plan: Sequence[Stage], runs: Path, *, say: Callable[[str], object]) -> b
         say(f"[{i + 1}/{len(plan)}] {stage.name}: about {clock(rest)} left for everything")
         started = time.monotonic()
         stage.train(runs / stage.name)
-        if load_checkpoint(runs / stage.name / "checkpoint.pt")["step"] < stage.steps:
+        state = load_checkpoint(runs / stage.name / "checkpoint.pt")
+        if not state.get("finished", state["step"] >= stage.steps):  # a budget of seconds ends before the last step
             say(f"{stage.name}: stopped; run the same command again to go on")
             return False
         say(f"{stage.name}: {stage.ship(runs / stage.name)} after {clock(time.monotonic() - started)}")

@@ -1,0 +1,1 @@
+"""Networks put together with what they know of the world."""

@@ -1,0 +1,370 @@
+"""A StyleGAN2 that imitates its world: `ImitationTrainer`, its configuration, its data.
+
+Every z has true factors (`pspnb.facets.prior`), so the generator has a teacher: the renderer's picture of the same factors, in
+L1 and in the LPIPS form (imitative learning, DiscoFaceGAN, Deng et al. 2020). A discriminator adds what an average of pictures
+lacks, sharpness, and teaches the codes that have no truth: style-mixed ones, ones between two w, ones near the mean latent.
+Every random number of step k is a function of (seed, k). Chapter: "StyleGAN2 from the inside".
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pspnb.errors import PspnbError
+from pspnb.facets.prior import Z_DIM, draw_z, even_choices, factors_of, numbers
+from pspnb.models.prior_mapping import PriorMapping
+from pspnb.nn.instruments import PerceptualNet
+from pspnb.nn.stylegan2 import Generator
+from pspnb.training import gan_losses as losses
+from pspnb.training.arrays import render_arrays
+from pspnb.training.checkpoint import random_states, restore_random_states
+from pspnb.training.critic import OnePassDiscriminator
+from pspnb.training.gan import lr_factor
+from pspnb.training.graphs import Replayed, keep_gradients
+from pspnb.training.order import step_generator
+from pspnb.training.precision import mixed_precision
+
+
+@dataclass(frozen=True)
+class ImitationConfig:
+    """Everything that decides the weights of a run. Defaults: 64 px, one CPU core at about 25 images/s."""
+
+    size: int = 64
+    style_dim: int = 128
+    n_mlp: int = 4
+    hidden: int = 256
+    lr_mlp: float = 0.3
+    channels: tuple[tuple[int, int], ...] = ((4, 160), (8, 160), (16, 128), (32, 96), (64, 48))
+    d_channels: tuple[tuple[int, int], ...] = ((4, 128), (8, 128), (16, 128), (32, 64), (64, 32))
+    n_images: int = 100_000  # pictures of the teacher, in memory
+    even: float = 0.5  # share of them whose choices are even, so that rare kinds are seen often
+    steps: int = 30_000
+    batch: int = 16
+    lr: float = 3e-3
+    lr_final: float = 0.02  # fraction of lr at the end
+    decay_from: float = 0.6  # share of the training after which lr falls along a half cosine
+    pixel_weight: float = 2.0  # of L1
+    perceptual_weight: float = 1.0
+    adversarial_weight: float = 0.1  # on the discriminator's gradient into the generator; .3 made the trial worse
+    adversarial_from: float = 0.25  # share of the training after which the discriminator takes part
+    d_lr: float = 2e-3
+    r1_gamma: float = 1.0
+    r1_every: int = 16
+    ema_images: int = 10_000  # half-life of the average
+    ema_warm_up: float = 0.05  # ... but never more than this share of the images seen
+    seconds: float | None = None  # a budget of time: the schedule ends when it does, or with the steps
+    seed: int = 0
+    bf16: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch < 2 or self.batch % 2:
+            raise ValueError(f"expected an even batch of at least 2 (half of it is shown to the critic), got {self.batch}")
+        if not 0 <= self.even < 1:
+            raise ValueError(f"expected even from 0 to below 1, got {self.even}")
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """The teacher's pictures and the numbers of their factors; the first `n_true` are drawn as in the world, the others evenly."""
+
+    images: UInt8[Tensor, " n 3 s s"]
+    numbers: Float[Tensor, " n m"]
+    n_true: int
+
+
+    def save(self, path: str | Path) -> None:
+        """To one safetensors file, written aside and renamed."""
+        path = Path(path)
+        aside = path.with_suffix(".tmp")
+        tensors = {"images": self.images.cpu(), "numbers": self.numbers.cpu(), "n_true": torch.tensor(self.n_true)}
+        save_file(tensors, aside)
+        aside.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> "Lessons":
+        """What `save` wrote."""
+        t = load_file(path)
+        return cls(t["images"].to(device), t["numbers"].to(device), int(t["n_true"]))
+
+
+def draw_lessons(
+    config: ImitationConfig, *, device: str | torch.device = "cpu", progress: str | None = "lessons"
+) -> Lessons:
+    """Render the pictures to imitate: a function of the configuration's seed, sizes and shares alone."""
+    n_even = int(config.n_images * config.even)
+    n_true = config.n_images - n_even
+    true = factors_of(draw_z(n_true, seed=config.seed + 10_001))
+    even = even_choices(factors_of(draw_z(n_even, seed=config.seed + 10_002)), seed=config.seed)
+    factors = {name: torch.cat([value, even[name]]) for name, value in true.items()}
+    batch = 2048 if torch.device(device).type == "cuda" else 64
+    arrays = render_arrays(
+        factors, torch.arange(config.n_images), config.size, device=device, batch=batch, progress=progress
+    )
+    return Lessons(arrays.images, numbers(factors).to(device), n_true)
+
+
+class ImitationTrainer:
+    """Generator, its average, discriminator, two optimisers and the step that moves them; fits `pspnb.training.loop.fit`."""
+
+    def __init__(
+        self,
+        config: ImitationConfig,
+        lessons: Lessons,
+        perceptual: PerceptualNet,
+        *,
+        device: str | torch.device = "cpu",
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.config, self.lessons, self.device, self.clock = config, lessons, torch.device(device), clock
+        self.perceptual = perceptual.to(self.device).requires_grad_(False).eval()
+        with torch.random.fork_rng(devices=[]):  # the layers draw their start from the global generator
+            torch.manual_seed(config.seed)
+            self.generator = build_generator(config).to(self.device)
+            self.discriminator = OnePassDiscriminator(config.size, channels=dict(config.d_channels)).to(self.device)
+        self.average = deepcopy(self.generator).requires_grad_(False).eval()
+        self.w_mean = torch.zeros(config.style_dim, device=self.device)
+        c = config.r1_every / (config.r1_every + 1)  # lazy regularisation (StyleGAN2, appendix B)
+        fused = self.device.type == "cuda"
+        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), config.lr, betas=(0.9, 0.99), fused=fused)
+        self.d_optimizer = torch.optim.Adam(
+            self.discriminator.parameters(), config.d_lr * c, betas=(0.0, 0.99**c), fused=fused
+        )
+        self.step, self.seconds_before, self.started = 0, 0.0, None
+        self._steps = {
+            kind: Replayed(lambda inputs, kind=kind: self._compute(inputs, kind), device=self.device)  # type: ignore[misc]
+            for kind in ("imitate", "criticise", "criticise with r1")
+        }
+
+    # ---- one step --------------------------------------------------------------------------------------------------
+
+    def progress(self) -> float:
+        """Share of the training that lies behind: of the steps, or of the budget of seconds if that is further."""
+        share = self.step / self.config.steps
+        return share if self.config.seconds is None else max(share, self.seconds() / self.config.seconds)
+
+    def seconds(self) -> float:
+        """Time spent in training, earlier parts of a resumed run included."""
+        return self.seconds_before + (0.0 if self.started is None else self.clock() - self.started)
+
+    def train_step(self) -> dict[str, Tensor]:
+        """Step `self.step`; its losses as tensors on the device, which are overwritten by the next step."""
+        if self.started is None:
+            self.started = self.clock()
+        c, progress = self.config, min(self.progress(), 1.0)
+        factor = lr_factor(progress, c.decay_from, c.lr_final)
+        for optimizer, lr in ((self.g_optimizer, c.lr), (self.d_optimizer, c.d_lr * c.r1_every / (c.r1_every + 1))):
+            optimizer.param_groups[0]["lr"] = lr * factor
+        critical = progress >= c.adversarial_from
+        kind = "imitate" if not critical else "criticise with r1" if self.step % c.r1_every == 0 else "criticise"
+        record = self._steps[kind](self._draw(critical, progress))
+        self.g_optimizer.step()
+        if critical:
+            self.d_optimizer.step()
+        self._update_average()
+        self.step += 1
+        return record
+
+    def _draw(self, critical: bool, progress: float) -> dict[str, Tensor]:
+        """The batch of this step, on the device: lessons, and for the critic real pictures and how fake codes are made."""
+        c, lessons, d = self.config, self.lessons, self.device
+        half, n = c.batch // 2, len(lessons.images)
+        random = step_generator(c.seed, self.step)
+        first = torch.randint(lessons.n_true, (half,), generator=random)
+        second = torch.randint(n, (half,), generator=random) if lessons.n_true == n else None
+        if second is None:
+            second = torch.randint(lessons.n_true, n, (half,), generator=random)
+        real = torch.randint(lessons.n_true, (c.batch,), generator=random)
+        u = torch.rand(3, half, generator=random)
+        crossover = torch.randint(1, self.generator.n_styles, (half,), generator=random)
+        where = torch.cat([first, second, real]).to(d, non_blocking=True)
+        take = where[: c.batch]
+        out = {"x": lessons.images[take], "numbers": lessons.numbers[take]}
+        if critical:
+            ramp = min(1.0, (progress - c.adversarial_from) / 0.05) if c.adversarial_from > 0 else 1.0
+            take = where[c.batch :]
+            out |= {"real": lessons.images[take], "others": lessons.numbers[take], "u": u.to(d, non_blocking=True)}
+            out |= {"crossover": crossover.to(d, non_blocking=True)}
+            out |= {"weight": torch.tensor(c.adversarial_weight * ramp).to(d, non_blocking=True)}
+        return out
+
+    def _compute(self, inputs: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+        """Losses and gradients of one step; nothing here waits for the device."""
+        c, g = self.config, self.generator
+        critical = kind != "imitate"
+        weights = [*g.parameters(), *(self.discriminator.parameters() if critical else ())]
+        torch._foreach_zero_(keep_gradients(weights))
+        x = inputs["x"].float().div(127.5).sub(1)
+        w = g.style.layers(inputs["numbers"])
+        self.w_mean.lerp_(w.detach().mean(0), 0.005)
+        codes = g.to_w_plus(w)
+        if critical:
+            codes = torch.cat([codes, self._fake_codes(inputs)])
+        with self._autocast():
+            y = g.synthesize(codes)
+        y = y.float()
+        imitated = y[: c.batch]
+        with self._autocast():
+            distance = self.perceptual(imitated, x).float().mean()
+        l1 = (imitated - x).abs().mean()
+        loss = c.pixel_weight * l1 + c.perceptual_weight * distance
+        record = {"l1": l1.detach(), "perceptual": distance.detach()}
+        if critical:
+            fake = torch.cat([imitated[: c.batch // 2], y[c.batch :]])
+            critic, more = self._criticise(fake, inputs, with_r1=kind == "criticise with r1")
+            loss, record = loss + critic, record | more
+        loss.backward()
+        return record
+
+    def _fake_codes(self, inputs: Mapping[str, Tensor]) -> Float[Tensor, " h n d"]:
+        """Codes without a truth, from pairs of w (a, b): half mixed by styles, a quarter between them, a quarter truncated."""
+        g = self.generator
+        a, b = g.style.layers(inputs["others"]).chunk(2)
+        u = inputs["u"]
+        between = torch.lerp(a, b, u[1][:, None])
+        psi = (1.25 * u[1] - 0.25).clamp(min=0.0)[:, None]  # a fifth of the truncated ones is the mean itself
+        near = self.w_mean + psi * (a - self.w_mean)
+        alone = torch.where((u[0] < 0.75)[:, None], between, near)
+        mixed = (u[0] < 0.5)[:, None]
+        coarse, fine = torch.where(mixed, a, alone), torch.where(mixed, b, alone)
+        layer = torch.arange(g.n_styles, device=a.device)
+        return torch.where((layer < inputs["crossover"][:, None])[..., None], coarse[:, None], fine[:, None])
+
+    def _criticise(
+        self, fake: Float[Tensor, " b 3 s s"], inputs: Mapping[str, Tensor], *, with_r1: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Both adversarial losses from one pass of the discriminator (`gan_losses.TurnGradient`)."""
+        c, turn = self.config, losses.GradientTurn()
+        scaled = _Scale.apply(fake, inputs["weight"])
+        with self._autocast():
+            fake_logits = self.discriminator(turn(scaled))
+        turn.remember(fake_logits)
+        real = inputs["real"].float().div(127.5).sub(1).requires_grad_(with_r1)
+        with self._autocast():
+            real_logits = self.discriminator(real)
+        loss = F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
+        record = {"loss_d": loss.detach(), "fake": fake_logits.detach().mean(), "real": real_logits.detach().mean()}
+        if with_r1:
+            r1 = losses.r1_penalty(real_logits, real)
+            loss = loss + 0.5 * c.r1_gamma * c.r1_every * r1
+        return loss, record
+
+    def _autocast(self):
+        return mixed_precision(self.device, wanted=self.config.bf16)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Exponential average with half-life min(ema_images, ema_warm_up x images seen)."""
+        c = self.config
+        half_life = min(c.ema_images, c.ema_warm_up * c.batch * (self.step + 1))
+        beta = 0.5 ** (c.batch / max(half_life, 1e-8))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - beta)
+
+    # ---- state -----------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resumed run needs, plain data and tensors. Its lessons are a function of the configuration."""
+        networks = {name: getattr(self, name).state_dict() for name in _STATEFUL}
+        rest = {"w_mean": self.w_mean, "step": self.step, "seconds": self.seconds(), "hardware": hardware_of(self.device)}
+        return {**networks, **rest, "config": asdict(self.config), "random": random_states()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`; raises PspnbError when the run was started with another configuration.
+
+        More steps or seconds than planned are welcome: the run goes on where the longer schedule has them.
+        """
+        mine, theirs = asdict(self.config), state["config"]
+        differs = [k for k in mine if k not in ("steps", "seconds") and _plain(mine[k]) != _plain(theirs.get(k))]
+        if differs:
+            name = differs[0]
+            raise PspnbError(f"this run has {name}={theirs.get(name)}, not {mine[name]}: resume with the same settings")
+        for name in _STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
+        self.w_mean.copy_(state["w_mean"])
+        self.step, self.seconds_before, self.started = state["step"], state["seconds"], None
+        restore_random_states(state["random"])
+
+    def finished(self) -> bool:
+        """Whether the schedule has ended, by steps or by seconds."""
+        return self.progress() >= 1.0
+
+    def is_finite(self) -> bool:
+        """Whether every weight of the three networks is a number."""
+        networks = (self.generator, self.average, self.discriminator)
+        return all(bool(torch.isfinite(p).all()) for n in networks for p in n.parameters())
+
+    @torch.no_grad()
+    def samples(self, n: int = 32, *, seed: int = 1) -> Float[Tensor, " m 3 s s"]:
+        """Rows of eight: the teacher's pictures of fresh z, and below them the average generator's."""
+        z = draw_z(n, seed=seed)
+        truth = render_arrays(factors_of(z), torch.arange(n), self.config.size, device=self.device).images
+        truth = truth.float().div(127.5).sub(1)
+        with self._autocast():
+            made = torch.cat([self.average(part) for part in z.to(self.device).split(16)]).float()
+        rows = [row for pair in zip(truth.split(8), made.split(8), strict=True) for row in pair]
+        return torch.cat(rows)
+
+
+class _Scale(torch.autograd.Function):
+    """Identity whose gradient is multiplied by a number that lies on the device."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return gradient * weight, None
+
+
+_STATEFUL = ("generator", "average", "discriminator", "g_optimizer", "d_optimizer")
+
+
+def _plain(value: Any) -> Any:
+    return [list(v) if isinstance(v, tuple) else v for v in value] if isinstance(value, tuple | list) else value
+
+
+def hardware_of(device: torch.device) -> str:
+    """The processor that a run runs on."""
+    from pspnb.training.export import hardware
+
+    return hardware(device.type)
+
+
+def build_generator(config: ImitationConfig) -> Generator:
+    """The generator of a configuration, its start drawn from torch's global generator."""
+    mapping = PriorMapping(
+        style_dim=config.style_dim, hidden=config.hidden, n_mlp=config.n_mlp, lr_mlp=config.lr_mlp
+    )
+    return Generator(
+        config.size,
+        style_dim=config.style_dim,
+        channels=dict(config.channels),
+        noise=False,
+        mapping=mapping,
+        z_dim=Z_DIM,
+    )
+
+
+def average_of(state: Mapping[str, Any]) -> Generator:
+    """The averaged generator of a run's checkpoint, evaluation mode, with its mean latent."""
+    config = state["config"]
+    known = {k: config[k] for k in ("size", "style_dim", "n_mlp", "hidden", "lr_mlp", "channels")}
+    with torch.random.fork_rng(devices=[]):
+        generator = build_generator(ImitationConfig(**known))
+    generator.load_state_dict(state["average"])
+    generator.latent_avg.copy_(generator.mean_latent(100_000, seed=0))
+    return generator.eval()
+
+
+__all__ = ["ImitationConfig", "ImitationTrainer", "Lessons", "average_of", "build_generator", "draw_lessons"]

@@ -1,0 +1,221 @@
+"""The trainer of the generator that imitates: its gradients, its learning, resumption to the bit, and shipping."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pspnb.errors import PspnbError
+from pspnb.facets.prior import draw_z
+from pspnb.nn.instruments import PerceptualNet
+from pspnb.training.checkpoint import load_checkpoint
+from pspnb.training.graphs import Replayed, keep_gradients
+from pspnb.training.imitation import ImitationConfig, ImitationTrainer, Lessons, average_of, draw_lessons
+from pspnb.training.loop import as_numbers, fit
+
+CHANNELS = ((4, 16), (8, 16), (16, 16))
+TINY = ImitationConfig(
+    size=16, style_dim=16, n_mlp=2, hidden=32, channels=CHANNELS, d_channels=CHANNELS, n_images=64, steps=12, batch=8,
+    adversarial_from=0.5, r1_every=2, bf16=False,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lessons() -> Lessons:
+    return draw_lessons(TINY, progress=None)
+
+
+def perceptual() -> PerceptualNet:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return PerceptualNet(widths=(8, 8, 8)).eval()
+
+
+def trainer(lessons: Lessons, config: ImitationConfig = TINY) -> ImitationTrainer:
+    return ImitationTrainer(config, lessons, perceptual())
+
+
+def weights(t: ImitationTrainer) -> list[torch.Tensor]:
+    return [p.detach() for net in (t.generator, t.average, t.discriminator) for p in net.parameters()]
+
+
+def test_lessons_are_a_function_of_the_configuration(lessons) -> None:
+    again = draw_lessons(TINY, progress=None)
+    assert torch.equal(again.images, lessons.images) and torch.equal(again.numbers, lessons.numbers)
+    assert lessons.n_true == 32 and lessons.images.dtype == torch.uint8
+    other = draw_lessons(replace(TINY, seed=1), progress=None)
+    assert not torch.equal(other.images, lessons.images)
+
+
+def test_lessons_come_back_from_their_file(lessons, tmp_path: Path) -> None:
+    lessons.save(tmp_path / "lessons.safetensors")
+    again = Lessons.load(tmp_path / "lessons.safetensors")
+    assert torch.equal(again.images, lessons.images) and again.n_true == lessons.n_true
+
+
+def test_the_gradient_is_that_of_the_losses_written_apart(lessons) -> None:
+    """Imitation alone: L1 times 2 plus the LPIPS form, by autograd on a plain expression."""
+    t = trainer(lessons)
+    inputs = t._draw(False, 0.0)
+    t._compute(inputs, "imitate")
+    got = [p.grad.clone() for p in t.generator.parameters()]
+    x = inputs["x"].float() / 127.5 - 1
+    y = t.generator.synthesize(t.generator.style.layers(inputs["numbers"]))
+    loss = 2 * F.l1_loss(y, x) + t.perceptual(y, x).mean()
+    for mine, theirs in zip(got, torch.autograd.grad(loss, list(t.generator.parameters())), strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_the_critics_share_of_the_gradient_has_its_weight(lessons) -> None:
+    """d(total) - d(imitation) grows with the weight, and D's own gradient does not depend on it."""
+    t = trainer(lessons)
+    inputs = t._draw(True, 1.0)
+
+    def gradients(weight: float) -> tuple[torch.Tensor, torch.Tensor]:
+        t.w_mean.zero_()
+        t._compute(inputs | {"weight": torch.tensor(weight)}, "criticise")
+        g = torch.cat([p.grad.flatten() for p in t.generator.parameters()])
+        return g, torch.cat([p.grad.flatten() for p in t.discriminator.parameters()])
+
+    (none, d0), (one, d1), (two, _) = (gradients(w) for w in (0.0, 0.1, 0.2))
+    assert torch.allclose(two - none, 2 * (one - none), rtol=1e-2, atol=1e-6)
+    assert float((one - none).norm()) > 1e-6
+    assert torch.allclose(d0, d1, rtol=1e-4, atol=1e-7)
+
+
+def test_it_learns_its_lessons(lessons) -> None:
+    few = Lessons(lessons.images[:8], lessons.numbers[:8], 8)
+    t = trainer(few, replace(TINY, steps=150, adversarial_from=1.0, lr=5e-3))
+    losses = [as_numbers(t.train_step())["l1"] for _ in range(150)]
+    assert sum(losses[-10:]) < 0.35 * sum(losses[:10])
+
+
+def test_fake_codes_are_mixed_between_and_near_the_mean(lessons) -> None:
+    t = trainer(lessons)
+    inputs = t._draw(True, 1.0)
+    a, b = t.generator.style.layers(inputs["others"]).detach().chunk(2)
+    half = len(a)
+    kinds = torch.tensor([0.1, 0.6, 0.9, 0.9])[:half]
+    strength = torch.tensor([0.5, 0.5, 0.6, 0.1])[:half]
+    inputs |= {"u": torch.stack([kinds, strength, strength]), "crossover": torch.full((half,), 2)}
+    codes = t._fake_codes(inputs).detach()
+    assert torch.equal(codes[0, :2], a[0].expand(2, -1)) and torch.equal(codes[0, 2:], b[0].expand(len(codes[0]) - 2, -1))
+    assert torch.allclose(codes[1], ((a[1] + b[1]) / 2).expand_as(codes[1]), atol=1e-6)
+    assert torch.allclose(codes[2], (t.w_mean + 0.5 * (a[2] - t.w_mean)).expand_as(codes[2]), atol=1e-6)
+    assert torch.allclose(codes[3], t.w_mean.expand_as(codes[3]), atol=1e-6)
+
+
+def test_a_resumed_run_ends_in_the_same_weights(lessons, tmp_path: Path) -> None:
+    whole = trainer(lessons)
+    fit(whole, tmp_path / "whole", steps=12, batch=8, progress=False, log_every=1, sample_every=100)
+    part = trainer(lessons)
+    fit(part, tmp_path / "part", steps=7, batch=8, progress=False, log_every=1, sample_every=100)
+    rest = trainer(lessons)
+    fit(rest, tmp_path / "part", steps=12, batch=8, progress=False, resume=True, log_every=1, sample_every=100)
+    assert rest.step == 12
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(rest), strict=True))
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_imitation as t
+from pathlib import Path
+t.fit(t.trainer(t.draw_lessons(t.TINY, progress=None)), Path({out!r}), steps=12, batch=8, progress=False, resume=True,
+      log_every=1, sample_every=100, checkpoint_every=2)
+"""
+
+
+def test_killed_at_any_moment_it_goes_on(lessons, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])}
+    code = SCRIPT.format(tests=str(Path(__file__).parent), out=str(out))
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    log = out / "log.jsonl"
+    for _ in range(600):
+        if log.exists() and log.read_text().count("\n") >= 5:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    t = trainer(lessons)
+    fit(t, out, steps=12, batch=8, progress=False, resume=True, log_every=1, sample_every=100, checkpoint_every=2)
+    whole = trainer(lessons)
+    fit(whole, tmp_path / "whole", steps=12, batch=8, progress=False, log_every=1, sample_every=100)
+    assert all(torch.equal(a, b) for a, b in zip(weights(t), weights(whole), strict=True))
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps == list(range(1, 13))
+
+
+def test_other_settings_are_refused_and_more_steps_are_not(lessons, tmp_path: Path) -> None:
+    t = trainer(lessons)
+    fit(t, tmp_path, steps=2, batch=8, progress=False, sample_every=100)
+    with pytest.raises(PspnbError, match="this run has lr=0.003, not 0.01"):
+        trainer(lessons, replace(TINY, lr=0.01)).load_state(load_checkpoint(tmp_path / "checkpoint.pt"))
+    longer = trainer(lessons, replace(TINY, steps=20))
+    longer.load_state(load_checkpoint(tmp_path / "checkpoint.pt"))
+    assert longer.step == 2
+
+
+def test_a_budget_of_seconds_ends_the_schedule(lessons, tmp_path: Path) -> None:
+    ticks = iter(range(10**6))
+    t = ImitationTrainer(
+        replace(TINY, steps=10**6, seconds=50.0), lessons, perceptual(), clock=lambda: float(next(ticks))
+    )
+    assert fit(t, tmp_path, steps=10**6, batch=8, progress=False, sample_every=10**7, finished=t.finished)
+    assert t.finished() and 10 < t.step < 50
+    assert t.g_optimizer.param_groups[0]["lr"] < 0.1 * TINY.lr
+
+
+def test_the_average_of_a_run_is_its_generator(lessons, tmp_path: Path) -> None:
+    t = trainer(lessons)
+    fit(t, tmp_path, steps=3, batch=8, progress=False, sample_every=100)
+    g = average_of(load_checkpoint(tmp_path / "checkpoint.pt"))
+    z = draw_z(4, seed=0)
+    with torch.no_grad():
+        assert torch.equal(g(z), t.average(z))
+    assert torch.equal(g.latent_avg, g.mean_latent(100_000, seed=0))
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch", 7), ("batch", 0), ("even", 1.0)])
+def test_impossible_settings_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"expected .*{'even' if name == 'even' else 'batch'}"):
+        replace(TINY, **{name: value})
+
+
+# ---- replay --------------------------------------------------------------------------------------------------------
+
+
+def test_on_a_cpu_a_replayed_step_just_runs() -> None:
+    seen = []
+    step = Replayed(lambda inputs: seen.append(inputs) or {"y": inputs["x"] + 1}, device="cpu")
+    assert float(step({"x": torch.ones(())})["y"]) == 2 and len(seen) == 1
+
+
+def test_kept_gradients_stay_in_place() -> None:
+    p = torch.nn.Parameter(torch.ones(3))
+    (first,) = keep_gradients([p])
+    (p.sum() * 2).backward()
+    (again,) = keep_gradients([p])
+    assert again is first and torch.equal(first, torch.full((3,), 2.0))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a replay needs CUDA")
+def test_replayed_training_is_the_training(lessons) -> None:
+    """Ten steps with and without recording, on a GPU: the same losses to bf16's rounding."""
+    there = Lessons(lessons.images.cuda(), lessons.numbers.cuda(), lessons.n_true)
+    runs = []
+    for replay in (True, False):
+        t = ImitationTrainer(TINY, there, perceptual(), device="cuda")
+        if not replay:
+            t._steps = {kind: (lambda inputs, kind=kind: t._compute(inputs, kind)) for kind in t._steps}
+        runs.append([as_numbers(t.train_step())["l1"] for _ in range(10)])
+    assert torch.allclose(torch.tensor(runs[0]), torch.tensor(runs[1]), rtol=0.02)
