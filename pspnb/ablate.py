@@ -103,7 +103,7 @@ def table1(
 
 def table_of(
     models: Mapping[str, PSP],
-    images: Float[Tensor, "n 3 s s"],
+    images: Float[Tensor, " n 3 s s"],
     *,
     judge: Images,
     distance: Callable[[Tensor, Tensor], Tensor],

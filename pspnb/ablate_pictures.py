@@ -26,7 +26,7 @@ WORST = 16
 
 
 def people_figure(
-    targets: Float[Tensor, "n 3 s s"], outputs: Mapping[str, Tensor], rows: Sequence[str], *, people: Sequence[int]
+    targets: Float[Tensor, " n 3 s s"], outputs: Mapping[str, Tensor], rows: Sequence[str], *, people: Sequence[int]
 ) -> viz.Figure:
     """A row per person: the input, then what each of `rows` makes of it. Rows that were not measured are left out."""
     there = [row for row in rows if row in outputs]

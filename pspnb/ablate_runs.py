@@ -123,7 +123,7 @@ def _row(folder: Path, variant: str, records: list[dict[str, Any]], batch: float
 
 
 @torch.no_grad()
-def _offsets(model: PSP, images: Float[Tensor, "b c h w"]) -> list[float]:
+def _offsets(model: PSP, images: Float[Tensor, " b c h w"]) -> list[float]:
     codes = torch.cat([model.encode(part) for part in images.split(50)])
     return (codes - model.latent_avg).norm(dim=2).mean(dim=0).tolist()
 

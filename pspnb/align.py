@@ -23,7 +23,7 @@ from pspnb.files.progress import progress_bar
 from pspnb.folders import Report, failed, plan_jobs
 from pspnb.images import read_image, write_image
 
-Landmarks = Float[np.ndarray, "p 2"] | Int[np.ndarray, "p 2"]
+Landmarks = Float[np.ndarray, " p 2"] | Int[np.ndarray, " p 2"]
 
 # YuNet is trained on faces of roughly 10 to 300 px; photographs are tried at these long sides, in this order.
 DETECTION_SIDES = (640, 1280, 320)
@@ -74,7 +74,7 @@ class Plan:
         return tuple((self.quad + 0.5).ravel().tolist())
 
 
-def ffhq_quad(landmarks: Landmarks) -> Float[np.ndarray, "4 2"]:
+def ffhq_quad(landmarks: Landmarks) -> Float[np.ndarray, " 4 2"]:
     """Corners of the FFHQ square in pixels (x, y): top-left, bottom-left, bottom-right, top-right of the upright face.
 
     `landmarks` are 68 points (iBUG order) or 5 points (two eyes, nose, two mouth corners, the image-left one first).
@@ -95,7 +95,7 @@ def ffhq_quad(landmarks: Landmarks) -> Float[np.ndarray, "4 2"]:
     return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
 
 
-def plan(quad: Float[np.ndarray, "4 2"], image_size: tuple[int, int], *, size: int = 256) -> Plan:
+def plan(quad: Float[np.ndarray, " 4 2"], image_size: tuple[int, int], *, size: int = 256) -> Plan:
     """What to do to an image of `image_size` (w, h) so that `quad` becomes an aligned crop of `size` px.
 
     Raises AlignError when the square lies outside the image.

@@ -32,13 +32,13 @@ class Evaluation:
 
     metrics: dict[str, dict[str, float]]
     columns: dict[str, Tensor]
-    targets: UInt8[Tensor, "n 3 s s"]
-    outputs: UInt8[Tensor, "n 3 s s"]
+    targets: UInt8[Tensor, " n 3 s s"]
+    outputs: UInt8[Tensor, " n 3 s s"]
 
 
 def evaluate_model(
     model: PSP,
-    images: UInt8[Tensor, "n 3 s s"] | PairArrays,
+    images: UInt8[Tensor, " n 3 s s"] | PairArrays,
     *,
     judge: Images | None,
     distance: Callable[[Tensor, Tensor], Tensor] | None,

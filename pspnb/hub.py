@@ -97,8 +97,8 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
         )
     if average is not None:
         module.get_buffer("latent_avg").copy_(average)
-    if description["architecture"].get("class") == "PSP":
-        module.task = description.get("task")
+    if isinstance(module, _class("PSP")):
+        module.task = description.get("task")  # type: ignore[assignment]
     return placed(module.eval(), device)
 
 

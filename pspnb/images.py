@@ -121,7 +121,7 @@ def read_part_masks(folder: str | os.PathLike, name: str) -> Image.Image:
         raise ImageError(f"{folder}: {name}: {error}") from error
 
 
-def to_image(picture: Float[Tensor, "3 h w"]) -> Image.Image:
+def to_image(picture: Float[Tensor, " 3 h w"]) -> Image.Image:
     """Picture nominally in [-1, 1] -> 8-bit RGB, clipped and rounded. Raises ImageError on NaN or infinity."""
     if not torch.isfinite(picture).all():
         raise ImageError("the result holds NaN or infinite values; expected numbers, nominally in [-1, 1]")

@@ -159,7 +159,7 @@ def _translate_batch(
 
 def _run(
     psp: PSP, reader: _ImageReader | _CodesReader, x: Tensor, sampling: Mapping, seed: int
-) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b k 3 h h"]]:
+) -> tuple[Float[Tensor, " b n d"], Float[Tensor, " b k 3 h h"]]:
     """Codes and pictures of a batch, on the CPU. Raises PspnbError when the device's memory does not suffice."""
     try:
         w = reader.codes(x.to(psp.latent_avg.device))
@@ -170,7 +170,7 @@ def _run(
         raise
 
 
-def _decode(psp: PSP, w: Float[Tensor, "b n d"], sampling: Mapping, seed: int) -> Float[Tensor, "b k 3 h h"]:
+def _decode(psp: PSP, w: Float[Tensor, " b n d"], sampling: Mapping, seed: int) -> Float[Tensor, " b k 3 h h"]:
     """Pictures of codes: one each, or one for each of the shared random styles."""
     if not sampling:
         return psp.decode(w)[:, None]
@@ -216,7 +216,7 @@ class _ImageReader:
     def jobs(self, output: str | os.PathLike, endings: Sequence[str]) -> list[Job]:
         return plan_jobs(self.source, output, endings=endings)
 
-    def read(self, job: Job) -> Float[Tensor, "c s s"]:
+    def read(self, job: Job) -> Float[Tensor, " c s s"]:
         if self.task.source == "labels":
             image = read_labels(job.source, n_classes=self.task.in_channels)
         elif self.task.source == "sketch":
@@ -225,7 +225,7 @@ class _ImageReader:
             image = read_image(job.source)
         return self.task.prepare(np.array(image), self.psp.input_size, factor=self.factor)
 
-    def codes(self, x: Float[Tensor, "b c s s"]) -> Float[Tensor, "b n d"]:
+    def codes(self, x: Float[Tensor, " b c s s"]) -> Float[Tensor, " b n d"]:
         return self.psp.encode(x)
 
 
@@ -245,10 +245,10 @@ class _CodesReader:
         outputs = [tuple(Path(output) / f"{name}{ending}" for ending in endings) for name in names]
         return [Job(self.path, name, paths) for name, paths in zip(names, outputs, strict=True)]
 
-    def read(self, job: Job) -> Float[Tensor, "n d"]:
+    def read(self, job: Job) -> Float[Tensor, " n d"]:
         return _checked(self.tensors[job.name], self.psp, f"{self.path}: {job.name}")
 
-    def codes(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def codes(self, x: Float[Tensor, " b n d"]) -> Float[Tensor, " b n d"]:
         return x
 
 
@@ -267,7 +267,7 @@ class _CodesFile:
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
 
-    def __setitem__(self, name: str, code: Float[Tensor, "n d"]) -> None:
+    def __setitem__(self, name: str, code: Float[Tensor, " n d"]) -> None:
         self.tensors[name], self.changed = code.contiguous(), True
 
     def save(self) -> None:
@@ -292,7 +292,7 @@ def _read_codes(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _checked(code: Tensor, psp: PSP, where: str) -> Float[Tensor, "n d"]:
+def _checked(code: Tensor, psp: PSP, where: str) -> Float[Tensor, " n d"]:
     expected = (psp.n_styles, psp.decoder.style_dim)
     if tuple(code.shape) != expected or not code.is_floating_point():
         raise ImageError(f"{where}: expected codes of shape {expected}, floating point, found {tuple(code.shape)}")

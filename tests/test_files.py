@@ -106,7 +106,6 @@ def test_a_terminal_sees_the_bar_and_so_does_who_asks_for_it(tmp_path):
 
 
 def test_every_bar_of_the_package_is_that_one():
-    """`arrays` draws one only where it renders on a GPU."""
     root = Path(pspnb.__file__).parent
     importers = set()
     for path in root.rglob("*.py"):
@@ -114,4 +113,4 @@ def test_every_bar_of_the_package_is_that_one():
             names = [node.module] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             importers |= {path.relative_to(root).as_posix() for name in names if str(name).split(".")[0] == "tqdm"}
-    assert importers <= {"files/progress.py", "training/arrays.py"}
+    assert importers == {"files/progress.py"}

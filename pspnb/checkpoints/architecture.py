@@ -193,9 +193,9 @@ def _backbone_arguments(tensors: Tensors, units_hint: tuple[int, ...] | None = N
     n_units = _count(tensors, "body.{}.res_layer.1.weight")
     shapes = [tensors[f"body.{i}.res_layer.1.weight"].shape for i in range(n_units)]
     starts = [i for i, (c_out, c_in, _, _) in enumerate(shapes) if i == 0 or c_in != c_out]
-    published = {sum(units): units for units in UNITS.values()} | {sum(SMALL_UNITS): SMALL_UNITS}
+    published: dict[int, tuple[int, ...]] = {sum(units): units for units in (*UNITS.values(), SMALL_UNITS)}
     if units_hint is not None and len(units_hint) == 4 and sum(units_hint) == n_units:
-        units = units_hint
+        units: tuple[int, ...] = units_hint
         starts = [sum(units[:i]) for i in range(4)]
     elif len(starts) == 4:
         units = tuple(end - start for start, end in zip(starts, [*starts[1:], n_units], strict=True))

@@ -132,7 +132,7 @@ def save_psp(psp: PSP, path: str | os.PathLike, *, options: Mapping[str, Any] | 
         "output_size": psp.decoder.size,
         "start_from_latent_avg": psp.start_from_latent_avg,
         "learn_in_w": isinstance(psp.encoder, WEncoder),
-        "units": list(psp.encoder.units),
+        "units": list(psp.encoder.units),  # type: ignore[arg-type]
         "input_size": psp.input_size,
         "lr_mlp": _lr_mlp(psp.decoder),
         **({"dataset_type": psp.task} if psp.task else {}),

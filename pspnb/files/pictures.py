@@ -11,17 +11,17 @@ from torch import Tensor
 from pspnb.files.atomic import write_atomically
 
 
-def to_levels(images: Float[Tensor, "*n c h w"]) -> UInt8[Tensor, "*n c h w"]:
+def to_levels(images: Float[Tensor, " *n c h w"]) -> UInt8[Tensor, " *n c h w"]:
     """[-1, 1] -> 0 ... 255, rounded to nearest; what lies beyond is clipped. On the device of the images."""
     return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).byte()
 
 
-def from_levels(levels: UInt8[Tensor, "*n c h w"]) -> Float[Tensor, "*n c h w"]:
+def from_levels(levels: UInt8[Tensor, " *n c h w"]) -> Float[Tensor, " *n c h w"]:
     """0 ... 255 -> [-1, 1], float32. `to_levels` gives the same levels again."""
     return levels.float() / 127.5 - 1
 
 
-def grid(images: Float[Tensor, "b 3 h w"], *, columns: int = 8, gap: int = 2) -> UInt8[np.ndarray, "gh gw 3"]:
+def grid(images: Float[Tensor, " b 3 h w"], *, columns: int = 8, gap: int = 2) -> UInt8[np.ndarray, " gh gw 3"]:
     """Images in [-1, 1], row by row, on a black ground with `gap` pixels between them."""
     tiles = to_levels(images).permute(0, 2, 3, 1).cpu().numpy()
     n, h, w, _ = tiles.shape
@@ -33,7 +33,7 @@ def grid(images: Float[Tensor, "b 3 h w"], *, columns: int = 8, gap: int = 2) ->
     return sheet
 
 
-def write_png(path: str | os.PathLike[str], pixels: UInt8[np.ndarray, "h w 3"]) -> None:
+def write_png(path: str | os.PathLike[str], pixels: UInt8[np.ndarray, " h w 3"]) -> None:
     """An 8-bit RGB PNG, whole or not at all. PspnbError when the system refuses to write."""
     from PIL import Image
 

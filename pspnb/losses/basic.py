@@ -22,7 +22,7 @@ class CropBox(NamedTuple):
 FACE_BOX = CropBox(top=35 / 256, left=32 / 256, side=188 / 256)
 
 
-def inner_face(images: Float[Tensor, "b c h w"], box: CropBox = FACE_BOX) -> Float[Tensor, "b c _s _t"]:
+def inner_face(images: Float[Tensor, " b c h w"], box: CropBox = FACE_BOX) -> Float[Tensor, " b c _s _t"]:
     """The inner face of aligned portraits, as a view without resizing.
 
     At 256 px this is exactly the published slice [35:223, 32:220]; at other sizes the same fractions, to the nearest
@@ -33,7 +33,7 @@ def inner_face(images: Float[Tensor, "b c h w"], box: CropBox = FACE_BOX) -> Flo
     return images[..., top : top + round(box.side * height), left : left + round(box.side * width)]
 
 
-def l2(output: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+def l2(output: Float[Tensor, " b c h w"], target: Float[Tensor, " b c h w"]) -> Float[Tensor, ""]:
     """Mean squared error over pixels, channels and batch; the target gets no gradient.
 
     The paper writes the norm ||x - pSp(x)||_2; the published code, and so every published number, is its mean square.
@@ -42,7 +42,7 @@ def l2(output: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Fl
 
 
 def w_norm(
-    codes: Float[Tensor, "b n d"], latent_avg: Float[Tensor, "n d"] | Float[Tensor, " d"] | None = None
+    codes: Float[Tensor, " b n d"], latent_avg: Float[Tensor, " n d"] | Float[Tensor, " d"] | None = None
 ) -> Float[Tensor, ""]:
     """Distance of the codes from the average code: Frobenius norm over (n, d), not squared, mean over the batch.
 

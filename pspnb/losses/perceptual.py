@@ -44,7 +44,7 @@ class LPIPSLoss(Frozen):
         _fill_trunk(self.net.net, trunk, origin=str(trunk_file or "the downloaded AlexNet"))
         self.freeze()
 
-    def features(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
+    def features(self, images: Float[Tensor, " b 3 h w"]) -> list[Float[Tensor, " b _c _h _w"]]:
         """The five unit-normalised feature maps of images in [-1, 1]; keep a target's to use them again."""
         if min(images.shape[-2:]) < MIN_SIZE:
             raise ValueError(f"expected images of at least {MIN_SIZE} px for LPIPS, got {tuple(images.shape[-2:])}")
@@ -52,7 +52,7 @@ class LPIPSLoss(Frozen):
         return [_unit(widen(channels)) for channels in maps]
 
     def distance(
-        self, a: list[Float[Tensor, "b _c _h _w"]], b: list[Float[Tensor, "b _c _h _w"]]
+        self, a: list[Float[Tensor, " b _c _h _w"]], b: list[Float[Tensor, " b _c _h _w"]]
     ) -> Float[Tensor, " b"]:
         """Distance of each pair, from the two lists of `features`."""
         # The package applies a 1x1 convolution and then averages over space; averaging first is the same sum, cheaper,
@@ -61,16 +61,16 @@ class LPIPSLoss(Frozen):
         maps = zip(a, b, heads, strict=True)
         return torch.stack([((p - q).square().mean((2, 3)) * head).sum(1) for p, q, head in maps]).sum(0)
 
-    def per_sample(self, output: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+    def per_sample(self, output: Float[Tensor, " b 3 h w"], target: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b"]:
         """LPIPS of each pair of images in [-1, 1]; no gradient reaches the target."""
         return self.distance(self.features(output), self._target_features(target))
 
     def forward(
         self,
-        output: Float[Tensor, "b 3 h w"],
-        target: Float[Tensor, "b 3 h w"] | None = None,
+        output: Float[Tensor, " b 3 h w"],
+        target: Float[Tensor, " b 3 h w"] | None = None,
         *,
-        target_features: list[Float[Tensor, "b _c _h _w"]] | None = None,
+        target_features: list[Float[Tensor, " b _c _h _w"]] | None = None,
     ) -> Float[Tensor, ""]:
         """Mean LPIPS over the batch, of images in [-1, 1] with `target`, or with features computed before."""
         if target is not None and target_features is None:

@@ -28,8 +28,8 @@ _AHEAD = 3  # batches read before they are asked for
 class Pair(NamedTuple):
     """A batch: what the encoder reads, and the image it should return, both as in `Task.pair`."""
 
-    source: Float[Tensor, "b c h w"]
-    target: Float[Tensor, "b 3 h w"]
+    source: Float[Tensor, " b c h w"]
+    target: Float[Tensor, " b 3 h w"]
 
     def part(self, rows: slice) -> "Pair":
         """Some rows of the batch; a source that is the target stays so."""
@@ -44,8 +44,8 @@ class PairArrays:
     Values are 0 ... 255 (label maps: class ids). The tensors may lie in memory, in a memory-mapped file, or on a GPU.
     """
 
-    images: UInt8[Tensor, "n 3 s s"]
-    given: UInt8[Tensor, "n c s s"] | UInt8[Tensor, "n s s"] | None = None
+    images: UInt8[Tensor, " n 3 s s"]
+    given: UInt8[Tensor, " n c s s"] | UInt8[Tensor, " n s s"] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

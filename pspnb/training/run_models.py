@@ -123,7 +123,7 @@ def _generator_of(
     if where is None:
         raise LoadError("the run does not say where its generator is; expected --generator FILE")
     try:
-        decoder = where if isinstance(where, Generator) else pspnb.load_generator(where)
+        decoder = where if isinstance(where, Generator) else pspnb.load_generator(str(where))
     except LoadError as error:
         if given is not None:
             raise

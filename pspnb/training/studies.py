@@ -64,7 +64,7 @@ def _average(checkpoint: Path) -> Generator:
 
 
 @torch.no_grad()
-def draw(generator: Generator, n: int, *, noise: bool, seed: int) -> Float[Tensor, "n 3 s s"]:
+def draw(generator: Generator, n: int, *, noise: bool, seed: int) -> Float[Tensor, " n 3 s s"]:
     """`n` samples, the same z for the same seed; with noise drawn anew, or with all noise maps zero."""
     z = torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(seed))
     chance = torch.Generator().manual_seed(seed + 1)
@@ -81,7 +81,7 @@ def draw(generator: Generator, n: int, *, noise: bool, seed: int) -> Float[Tenso
 
 def compare_noise(
     plain: Generator, noisy: Generator, *, samples: int = 5000, seed: int = 7
-) -> tuple[dict[str, Any], Float[Tensor, "n 3 s s"]]:
+) -> tuple[dict[str, Any], Float[Tensor, " n 3 s s"]]:
     """Rows "without noise", "with noise", "switched off": Frechet distance in identity_eval features to `samples` training
     images, and for each label of WATCHED its share of the pixels over that in the data; and eight pictures a row.
     """
