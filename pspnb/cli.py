@@ -21,40 +21,55 @@ from pspnb.checks import at_least, seed_in_range
 from pspnb.errors import PspnbError
 
 
+def _option(metavar: str) -> Any:
+    """An option that may be left out; its help says what happens then, not "(default: None)"."""
+    return arg(metavar=metavar, help_behavior_hint="")
+
+
 @dataclass(frozen=True)
 class Translate:
-    """Run a pSp model on an image or a folder of images."""
+    """Translate images with a trained encoder: invert, frontalize, sketch to face, label map to face, super-resolution, ..."""
 
     model: str
     """Shipped model (see `pspnb models`), official checkpoint file, or the folder of a run of `pspnb train`."""
     input: Path
-    """Image, folder of images (sub-folders included), or a .safetensors file of codes to draw."""
+    """Image, folder of images (with sub-folders), or a file of latent codes to render (.safetensors, .npy, .pt)."""
     output: Path
-    """Folder for the results; sub-folders are mirrored."""
-    generator: Annotated[str | None, arg(metavar="NAME_OR_FILE")] = None
-    """Generator that a run was trained on, where it has moved since."""
-    codes: Annotated[Path | None, arg(metavar="PATH")] = None
-    """Also write the codes of every input to this .safetensors file."""
+    """Output folder; it gets the sub-folders of the input."""
+    generator: Annotated[str | None, _option("NAME_OR_FILE")] = None
+    """The generator that a run was trained on, if its file was moved since."""
+    codes: Annotated[Path | None, _option("PATH")] = None
+    """Also save the latent code of every input to this .safetensors file."""
     n_samples: int = 0
-    """Write this many variants of each input, with the styles --layers redrawn, instead of one output."""
-    layers: Annotated[str | None, arg(metavar="TEXT")] = None
-    """Styles to redraw, counted from 0, such as 8-17 or 4,6,8-10; default: those of the task."""
-    alpha: Annotated[float | None, arg(metavar="X")] = None
-    """Blend the redrawn styles with those of the input: 0 keeps the input, 1 replaces; default: that of the task."""
-    seed: Annotated[int | None, arg(metavar="N")] = None
-    """Random seed for the redrawn styles; default: 0."""
-    task: Annotated[str | None, arg(metavar="TEXT")] = None
-    """How to prepare inputs, where the model does not tell: inversion, sketch, segmentation, super_resolution, ..."""
-    factor: Annotated[int | None, arg(metavar="N")] = None
-    """Super-resolution: shrink each input by this factor first."""
+    """Write N variants of each input instead of one output: the styles --layers are sampled anew for each."""
+    mix: Annotated[str | None, _option("PATH")] = None
+    """Take the styles --layers of every output from this image (or file with one latent code) instead of the input."""
+    layers: Annotated[str | None, _option("TEXT")] = None
+    """Styles to sample or mix, counted from 0, such as 8-17 or 4,6,8-10; default: depends on the task."""
+    alpha: Annotated[float | None, _option("X")] = None
+    """Blend these styles with those of the input: 0 keeps the input's, 1 replaces them; default: depends on the task."""
+    seed: Annotated[int | None, _option("N")] = None
+    """Random seed for the sampled styles; default: 0."""
+    direction: Annotated[str | None, _option("PATH")] = None
+    """Edit: add this latent direction (.safetensors, .npy, .pt), times --strength, to every code."""
+    strength: Annotated[float | None, _option("X")] = None
+    """How far to go along --direction; negative goes the other way."""
+    task: Annotated[str | None, _option("TEXT")] = None
+    """Task of the model, if its file does not say: inversion, sketch, segmentation, super_resolution, ..."""
+    factor: Annotated[int | None, _option("N")] = None
+    """Super-resolution only: downsample each input by this factor first."""
+    resize: Annotated[int | None, _option("PX")] = None
+    """Average-pool outputs to this size (256 in the published code); default: the generator's size."""
+    side_by_side: bool = False
+    """Put each input on the left of its output, in one image."""
     device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
-    batch_size: Annotated[int | None, arg(metavar="N")] = None
-    """Images at a time; default: 8, or 1 for large pictures on the CPU."""
+    """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
+    batch_size: Annotated[int | None, _option("N")] = None
+    """Images per batch; default: 8, or 1 for large images on a CPU."""
     format: Literal["png", "jpg", "webp"] = "png"
-    """Of the results."""
+    """Output image format."""
     overwrite: bool = False
-    """Replace results that exist already; without it they are kept and not computed again."""
+    """Overwrite output files that exist; default: keep them and skip their inputs."""
 
     def run(self) -> int:
         import pspnb
@@ -74,10 +89,15 @@ class Translate:
             task=task_of(psp, model_name=self.model, task=self.task),
             codes=self.codes,
             n_samples=self.n_samples,
+            mix=self.mix,
             layers=None if self.layers is None else parse_layers(self.layers, psp.n_styles),
             alpha=self.alpha,
             seed=0 if self.seed is None else self.seed,
+            direction=self.direction,
+            strength=self.strength,
             factor=self.factor,
+            resize=self.resize,
+            side_by_side=self.side_by_side,
             batch_size=self.batch_size,
             image_format=self.format,
             overwrite=self.overwrite,
@@ -87,22 +107,22 @@ class Translate:
 
 @dataclass(frozen=True)
 class Align:
-    """Find the face in photographs and cut it out, upright and centred, as the FFHQ data set does."""
+    """Crop and align faces in photographs as in the FFHQ data set."""
 
     images: Positional[Path]
-    """Image or folder of images (sub-folders included)."""
+    """Image or folder of images (with sub-folders)."""
     output: Path
-    """Folder for the results; sub-folders are mirrored."""
+    """Output folder; it gets the sub-folders of the input."""
     size: int = 256
-    """Side of the results in pixels."""
-    detector: Annotated[Path | None, arg(metavar="PATH")] = None
-    """File of the YuNet face detector; default: $PSPNB_YUNET, else a verified copy, downloaded once (0.3 MB)."""
+    """Width and height of the output in pixels."""
+    detector: Annotated[Path | None, _option("PATH")] = None
+    """File of the YuNet face detector; default: $PSPNB_YUNET, else downloaded once (0.3 MB)."""
     upright: bool = False
-    """The photographs stand upright: don't look whether one lies on its side or upside down."""
+    """Skip the check for photographs that are rotated by 90 or 180 degrees."""
     format: Literal["png", "jpg", "webp"] = "png"
     """Output image format."""
     overwrite: bool = False
-    """Replace results that exist already."""
+    """Overwrite output files that exist."""
 
     def run(self) -> int:
         from pspnb.align import MAX_SIZE, align_folder
@@ -125,10 +145,10 @@ class Align:
 
 @dataclass(frozen=True)
 class Models:
-    """List what is shipped, with its card, and where the official files are published."""
+    """List the shipped models with their metrics and licences, and download links of official checkpoints."""
 
-    name: Positional[Annotated[str | None, arg(metavar="NAME")]] = None
-    """Show the whole card of this model."""
+    name: Positional[Annotated[str | None, _option("NAME")]] = None
+    """Print the full model card of this model."""
 
     def run(self) -> int:
         import json
@@ -149,22 +169,22 @@ class Models:
 
 @dataclass(frozen=True)
 class Facets:
-    """Render procedural portraits, with label maps and factors, to a folder."""
+    """Render synthetic portraits with label maps and known factors (pose, hair, light, ...) to a folder."""
 
     output: Path
-    """A new or empty folder."""
+    """Output folder; it must be new or empty."""
     n: int = 64
     """Number of images."""
     size: int = 128
-    """Side of the images in pixels."""
-    seed: Annotated[int | None, arg(metavar="N")] = None
+    """Width and height of the images in pixels, 16 to 1024."""
+    seed: Annotated[int | None, _option("N")] = None
     """Random seed for people and poses; default: 0."""
     split: Literal["train", "validation", "test"] | None = None
-    """Take the images of this split of the data set instead of those of --seed."""
-    set: Annotated[str | None, arg(metavar="NAME=VALUE,...")] = None
-    """Factors that are the same in all images, such as yaw=0,hat=none (names and values: `pspnb.facets.TABLE`)."""
+    """Export the first images of this split of the data set, instead of random people from --seed."""
+    set: Annotated[str | None, _option("NAME=VALUE,...")] = None
+    """Fix factors in all images, such as yaw=0,hat=none (names and values: `pspnb.facets.TABLE`)."""
     overwrite: bool = False
-    """Replace the folder, if it is an earlier export and holds nothing else."""
+    """Replace the output folder, if it is an earlier export and holds nothing else."""
 
     def run(self) -> int:
         from pspnb.facets import export
@@ -186,56 +206,56 @@ class Facets:
 
 @dataclass(frozen=True)
 class Train:
-    """Train the encoder of a task on a frozen generator; or a network of the Facets world: its generator or an instrument."""
+    """Train an encoder for a task; or the generator, or a measuring network (recognition, label maps, ...), of Facets."""
 
     what: Positional[Annotated[str, arg(metavar="TASK|generator|instrument")]]
-    """A task (inversion, frontalization, sketch, segmentation, super_resolution, inpainting, ...), or generator, or instrument."""
+    """inversion, frontalization, sketch, segmentation, super_resolution, inpainting, ..., or generator, or instrument."""
     out: Path
-    """Folder of the run: checkpoint, log and pictures."""
-    name: Positional[Annotated[str | None, arg(metavar="NAME")]] = None
-    """Of the instrument: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
+    """Output folder for checkpoints, log and sample images."""
+    name: Positional[Annotated[str | None, _option("NAME")]] = None
+    """Instrument to train: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
     scale: str = "facets64"
-    """Of a task: facets64, or ffhq1024 with --generator, --identity and --data. Of the generator: facets64, facets128."""
+    """Image size and networks: facets64; tasks also ffhq1024 (needs --generator, --identity, --data), generator also facets128."""
     variant: str = "psp"
-    """Of a task: psp, a baseline (w, naive_wplus), or an ablation (no_id, no_lpips, wide_heads, ...); a wrong name lists all."""
-    data: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Of a task: target pictures; default: Facets."""
-    sources: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Of a task: source pictures (label maps, sketches) with the names of the targets."""
-    validation: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Of a task: pictures on which the best encoder is chosen; default: Facets' own, or none with --data."""
-    generator: Annotated[str | None, arg(metavar="NAME_OR_FILE")] = None
-    """Of a task: generator to invert: shipped model, official file, or run of `pspnb train generator`; default: the shipped one."""
-    identity: Annotated[Path | None, arg(metavar="PATH")] = None
-    """Of a task at ffhq1024: face-recognition file (IR-SE50), for the identity loss and as the encoder's start."""
-    lr: Annotated[float | None, arg(metavar="X")] = None
-    """Of a task: learning rate; default: that of the recipe."""
-    decay_from: Annotated[float | None, arg(metavar="X")] = None
-    """Of a task: share of the steps after which the learning rate falls to 0; default: that of the recipe."""
-    lambdas: Annotated[str | None, arg(metavar="NAME=X,...")] = None
-    """Of a task: loss weights other than the recipe's, such as id=0.5,w_norm=0.0005."""
-    init: Annotated[str | None, arg(metavar="NAME_OR_FILE")] = None
-    """Of a task: trained encoder to start from: a shipped model, a pSp file, or a run."""
+    """Tasks: psp, a baseline (w, naive_wplus), or an ablation (no_id, no_lpips, wide_heads, ...); a wrong name lists all."""
+    data: Annotated[Path | None, _option("FOLDER")] = None
+    """Tasks: folder of training images (targets); default: Facets."""
+    sources: Annotated[Path | None, _option("FOLDER")] = None
+    """Tasks: folder of input images (label maps, sketches), with the same file names as the targets."""
+    validation: Annotated[Path | None, _option("FOLDER")] = None
+    """Tasks: folder of validation images, to choose the best checkpoint; default: those of Facets, or none with --data."""
+    generator: Annotated[str | None, _option("NAME_OR_FILE")] = None
+    """Tasks: pretrained generator (shipped model, official file, or run of `pspnb train generator`); default: the shipped one."""
+    identity: Annotated[Path | None, _option("PATH")] = None
+    """Tasks at ffhq1024: face-recognition weights (IR-SE50), for the identity loss and to initialise the encoder."""
+    lr: Annotated[float | None, _option("X")] = None
+    """Tasks: learning rate; default: from the recipe."""
+    decay_from: Annotated[float | None, _option("X")] = None
+    """Tasks: fraction of the steps (0 to 1) after which the learning rate decays to 0; default: from the recipe."""
+    lambdas: Annotated[str | None, _option("NAME=X,...")] = None
+    """Tasks: loss weights to change, such as id=0.5,w_norm=0.0005."""
+    init: Annotated[str | None, _option("NAME_OR_FILE")] = None
+    """Tasks: trained encoder to fine-tune: a shipped model, a pSp checkpoint, or a run."""
     strict: bool = False
-    """Of a task: stop at a picture that cannot be read, instead of leaving it out."""
+    """Tasks: stop at an image that cannot be read; default: skip it with a warning."""
     tensorboard: bool = False
-    """Of a task: also write events for TensorBoard below the run's folder."""
+    """Tasks: also write TensorBoard events to the output folder."""
     compile: bool = False
-    """Of a task: torch.compile the step: 2 minutes at the start, then faster; on a CPU it needs a C++ compiler."""
-    preset: Annotated[Literal["cpu", "gpu"] | None, arg(metavar="cpu|gpu")] = None
-    """Recipe of the generator; default: that of the device."""
+    """Tasks: use torch.compile (about 2 minutes to start, then faster; on a CPU it needs a C++ compiler)."""
+    preset: Annotated[Literal["cpu", "gpu"] | None, _option("cpu|gpu")] = None
+    """Generator: hyperparameters for a CPU or a GPU; default: as --device."""
     resume: bool = False
-    """Continue the run that is in the folder."""
-    steps: Annotated[int | None, arg(metavar="N")] = None
-    """Number of steps; default: that of the recipe."""
-    batch: Annotated[int | None, arg(metavar="N")] = None
-    """Images per step (not of an instrument); default: that of the recipe."""
-    images: Annotated[int | None, arg(metavar="N")] = None
+    """Continue the run in the output folder from its last checkpoint."""
+    steps: Annotated[int | None, _option("N")] = None
+    """Number of training steps; default: from the recipe."""
+    batch: Annotated[int | None, _option("N")] = None
+    """Batch size (tasks and generator); default: from the recipe."""
+    images: Annotated[int | None, _option("N")] = None
     """Use only the first N training images."""
-    seed: Annotated[int | None, arg(metavar="N")] = None
-    """Of everything random; default: that of the recipe."""
+    seed: Annotated[int | None, _option("N")] = None
+    """Random seed; default: from the recipe."""
     device: str = "auto"
-    """auto, cpu, cuda, ..."""
+    """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
 
     def run(self) -> int:
         from pspnb.device import pick_device
@@ -263,7 +283,7 @@ class Train:
         return 0
 
     def _refuse_strangers(self) -> None:
-        """Options that have no meaning for what is trained are mistakes, not decoration."""
+        """PspnbError for an option that this training does not use."""
         if self.what == "generator":
             used = {"scale", "preset", "batch", "images"}
         elif self.what == "instrument":
@@ -318,34 +338,34 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure reconstructions with 95 % intervals: a run, a shipped model or a checkpoint file; or all rows of Table 1."""
+    """Compute metrics (identity similarity, LPIPS, MSE, PSNR, SSIM) with 95 % confidence intervals, of one model or of Table 1."""
 
-    what: Positional[Annotated[str | None, arg(metavar="RUN_OR_NAME")]] = None
-    """Folder of a run, shipped model, or checkpoint file."""
+    what: Positional[Annotated[str | None, _option("RUN_OR_NAME")]] = None
+    """Shipped model, checkpoint file, or folder of a run."""
     table1: bool = False
-    """Instead of one model: the shipped encoders, optimisation and hybrid on the test people of Facets."""
+    """Compare all shipped encoders, optimisation, and both combined, on the test split of Facets."""
     out: Path = Path("evaluation")
-    """Folder for numbers and pictures: metrics.json and worst.png, or table1.json, table1.md and figures."""
-    data: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Target pictures; default: the test split of Facets."""
-    sources: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Source pictures (label maps, sketches) with the names of the targets."""
-    n: Annotated[int | None, arg(metavar="N")] = None
-    """Use the first N pictures; default: all (--table1: 1000)."""
-    n_optimise: Annotated[int | None, arg(metavar="N")] = None
-    """Pictures for the two optimised rows of --table1; 0 leaves them out; default: 50."""
-    task: Annotated[str | None, arg(metavar="TEXT")] = None
-    """Task of the model, where run or file do not tell."""
-    generator: Annotated[str | None, arg(metavar="NAME_OR_FILE")] = None
-    """Generator that the run was trained on, where it has moved since."""
-    identity: Annotated[Path | None, arg(metavar="PATH")] = None
-    """Face-recognition file that judges models of other worlds than Facets; without one similarity is left out."""
-    lpips: Annotated[Path | None, arg(metavar="PATH")] = None
-    """File of AlexNet's weights for LPIPS, for models of other worlds than Facets; default: downloaded once."""
+    """Output folder for metrics.json and worst.png (--table1: table1.json, table1.md and figures)."""
+    data: Annotated[Path | None, _option("FOLDER")] = None
+    """Folder of test images (targets); default: the test split of Facets."""
+    sources: Annotated[Path | None, _option("FOLDER")] = None
+    """Folder of input images (label maps, sketches), with the same file names as the targets."""
+    n: Annotated[int | None, _option("N")] = None
+    """Use only the first N images; default: all (--table1: 1000)."""
+    n_optimise: Annotated[int | None, _option("N")] = None
+    """--table1: images for the two rows that are optimised; 0 skips them; default: 50."""
+    task: Annotated[str | None, _option("TEXT")] = None
+    """Task of the model, if its file does not say."""
+    generator: Annotated[str | None, _option("NAME_OR_FILE")] = None
+    """The generator that the run was trained on, if its file was moved since."""
+    identity: Annotated[Path | None, _option("PATH")] = None
+    """Face-recognition weights to score models not trained on Facets; default: identity similarity is not computed."""
+    lpips: Annotated[Path | None, _option("PATH")] = None
+    """AlexNet weights for LPIPS, for models not trained on Facets; default: downloaded once."""
     seed: int = 0
-    """Of intervals and of what a task draws."""
+    """Random seed for confidence intervals and for random inputs of the task (such as downsampling factors)."""
     device: str = "auto"
-    """auto, cpu, cuda, ..."""
+    """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
 
     def run(self) -> int:
         from pspnb.device import pick_device

@@ -70,7 +70,7 @@ def plan_jobs(source: str | os.PathLike, output: str | os.PathLike, *, endings: 
 
 
 def failed(report: Report, error: PspnbError, *, only: bool) -> None:
-    """Note a failure and go on; where the input is the only one, the failure is that of the whole run."""
+    """Add a failure to the report; raise it instead if this was the only input."""
     if only:
         raise error
     report.failures.append(str(error))

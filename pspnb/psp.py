@@ -3,6 +3,8 @@
 Source: pSp, equation 1: pSp(x) = G(E(x) + mean latent). Chapter: "The architecture".
 """
 
+import math
+import warnings
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,6 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pspnb.nn.stylegan2 import Generator, NoiseSpec
+
+# Beyond this no sum of effects explains a pixel value: it is one of 0 ... 255.
+FAR_OUTSIDE = 10.0
 
 
 class PSP(nn.Module):
@@ -54,8 +59,8 @@ class PSP(nn.Module):
 
     def encode(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b n d"]:
         """Images in [-1, 1] (label maps: one-hot) -> codes, mean latent included. Outside training NaN is refused."""
-        if not self.training and not torch.isfinite(x).all():
-            raise ValueError("expected finite pixel values, got NaN or infinity in the encoder's input")
+        if not self.training:
+            _check_range(x)
         codes = self.decoder.to_w_plus(self.encoder(x))
         return codes + self.latent_avg if self.start_from_latent_avg else codes
 
@@ -141,3 +146,15 @@ class PSP(nn.Module):
         injected = self.from_z(z.to(codes))
         outputs = [self.decode(self.mix(codes, layers, w[None], alpha), resize=resize) for w in injected]
         return torch.stack(outputs, dim=1)
+
+
+def _check_range(x: Float[Tensor, " b c h w"]) -> None:
+    """ValueError for NaN and infinity; a warning for pictures in 0 ... 255, of which an encoder makes some other face."""
+    largest = float(x.detach().abs().amax()) if x.numel() else 0.0
+    if not math.isfinite(largest):
+        raise ValueError("expected finite pixel values, got NaN or infinity in the encoder's input")
+    if largest > FAR_OUTSIDE:
+        warnings.warn(
+            f"expected pixel values in [-1, 1], got {largest:.4g}; a picture in 0 ... 255 needs x / 127.5 - 1",
+            stacklevel=3,
+        )

@@ -69,7 +69,7 @@ class PairArrays:
 
 
 class Batches:
-    """Batches of a task. Batch k holds the images and chances of (seed, k), whoever asks and whenever.
+    """Batches of a task. Images and augmentation of batch k depend on (seed, k) only.
 
     So a resumed run sees what the uninterrupted one would have seen, and several processes can each make the whole
     batch and keep their part: the run doesn't depend on their number. `batch` is the number of images per optimiser
@@ -107,7 +107,7 @@ class Batches:
                     future.cancel()
 
     def once(self, *, device: str | torch.device = "cpu", part: int = 0, parts: int = 1) -> Iterator[Pair]:
-        """Every image once, in order and without chance, the last batch incomplete: for validation.
+        """Every image once, in order and without augmentation, the last batch incomplete: for validation.
 
         Of several processes each takes every `parts`-th batch.
         """

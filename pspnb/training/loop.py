@@ -1,4 +1,4 @@
-"""The loop around every trainer of this package's small networks: steps, log, samples, checkpoints, and an orderly end."""
+"""The loop around every trainer of this package's small networks: steps, log, samples, checkpoints, a clean shutdown."""
 
 import time
 from collections.abc import Callable, Mapping

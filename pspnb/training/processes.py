@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 class Processes:
-    """A single process: nothing to wrap and nobody to ask."""
+    """A single process: every method does nothing, or returns what it was given."""
 
     rank = 0
     world = 1

@@ -86,7 +86,7 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
             "units": [1, 1, 2, 1],
             "widths": [32, 32, 64, 96, 96],
             "head_channels": 48,
-            "last_channels": 128,  # as a style: what a head knows of the image passes here
+            "last_channels": 128,  # as wide as a style, so that it is no bottleneck
             "input_size": 64,
         },
         "w": {"units": [1, 1, 2, 1], "widths": [32, 32, 64, 96, 96], "input_size": 64},
@@ -98,7 +98,7 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
 
 # At 64 px: batch as published, rate above the paper's text (1e-3). Measured on an earlier generator, training loss after 10,400
 # images in batches of 16: .455 at 1e-3, .427 at 3e-3, .422 at 1e-2; in batches of 8: .421 at 3e-3. The average of the weights
-# stands in for a decay of the rate, so that a run can be made longer at any time. With `SECOND_PART` the rate does fall.
+# replaces a decay of the learning rate, so that a run can be made longer at any time. With `SECOND_PART` the rate does fall.
 TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "facets64": TrainConfig(
