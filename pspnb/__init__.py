@@ -2,6 +2,7 @@
 
     psp = pspnb.load("facets64/inversion")      # a shipped model; pspnb.available() lists them
     psp = pspnb.load("psp_ffhq_encode.pt")      # an official checkpoint: the architecture is read from the file
+    psp = pspnb.load("runs/mine")               # a run of `pspnb train`: the best encoder, on its own generator
     y = psp(x)                                  # x (b, c, h, w) in [-1, 1] -> (b, 3, H, H)
 
 Importing pspnb imports nothing heavy, touches no GPU and opens no connection.
@@ -30,40 +31,72 @@ def available() -> list[str]:
     return hub.available()
 
 
-def load(name_or_file: str | Path, *, device: str = "cpu") -> PSP | nn.Module:
-    """A shipped model by name, or an official pSp checkpoint by path, in eval mode on `device`.
+def load(
+    name_or_file: str | Path,
+    *,
+    device: str = "cpu",
+    generator: str | Path | Generator | None = None,
+    start_from_latent_avg: bool | None = None,
+) -> PSP | nn.Module:
+    """A model in eval mode on `device`: a shipped one by name, an official pSp checkpoint by path, or a run of `pspnb train`
+    by its folder (the best weights) or one of its checkpoint files.
 
-    Raises `pspnb.errors.LoadError` with one line that says what was expected.
+    `generator`: of an encoder's run, where it isn't any more where training found it. `start_from_latent_avg`: of a
+    checkpoint that doesn't say. Raises `pspnb.errors.LoadError` with one line that says what was expected.
     """
     from pspnb import checkpoints
+    from pspnb.errors import LoadError
 
-    shipped = _shipped(name_or_file, device)
-    return shipped if shipped is not None else checkpoints.load_psp(name_or_file, device=device)
+    opened = _shipped_or_run(name_or_file, device, generator)
+    if opened is None and generator is None:
+        return checkpoints.load_psp(name_or_file, device=device, start_from_latent_avg=start_from_latent_avg)
+    if opened is None or (generator is not None and not _is_run(name_or_file)):
+        raise LoadError(f"{name_or_file}: only the run of an encoder takes a generator; other models bring their own")
+    if start_from_latent_avg is not None:
+        raise LoadError(f"{name_or_file} says itself whether codes start from the mean latent; expected no other word")
+    return opened
 
 
 def load_generator(name_or_file: str | Path, *, device: str = "cpu") -> Generator:
-    """A generator: shipped, a rosinality `.pt` file, or an NVIDIA StyleGAN2-ADA `.pkl` file."""
+    """A generator: shipped, a rosinality `.pt` file, an NVIDIA StyleGAN2-ADA `.pkl` file, or a run of `pspnb train generator`;
+    also that of a pSp model or run."""
     from pspnb import checkpoints
     from pspnb.errors import LoadError
     from pspnb.nn.stylegan2 import Generator
+    from pspnb.psp import PSP
 
-    shipped = _shipped(name_or_file, device)
-    if shipped is None:
+    opened = _shipped_or_run(name_or_file, device)
+    if opened is None:
         return checkpoints.load_generator(name_or_file, device=device)
-    if not isinstance(shipped, Generator):
-        raise LoadError(f"expected a generator, but {name_or_file} is a {type(shipped).__name__}")
-    return shipped
+    if isinstance(opened, PSP):
+        return opened.decoder
+    if not isinstance(opened, Generator):
+        raise LoadError(f"expected a generator, but {name_or_file} is a {type(opened).__name__}")
+    return opened
 
 
 def load_identity(name_or_file: str | Path, *, device: str = "cpu") -> nn.Module:
-    """A face-recognition network with unit-length embeddings: shipped, IR-SE50 or CurricularFace file."""
+    """A face-recognition network with unit-length embeddings: shipped, IR-SE50 or CurricularFace file, or the run of one."""
     from pspnb import checkpoints
 
-    shipped = _shipped(name_or_file, device)
-    return shipped if shipped is not None else checkpoints.load_identity(name_or_file, device=device)
+    opened = _shipped_or_run(name_or_file, device)
+    return opened if opened is not None else checkpoints.load_identity(name_or_file, device=device)
 
 
-def _shipped(name: str | Path, device: str) -> nn.Module | None:
+def _shipped_or_run(name: str | Path, device: str, generator: str | Path | Generator | None = None) -> nn.Module | None:
+    """The module of a shipped name or of a training run; None for everything else, which is a published file."""
     from pspnb import hub
 
-    return hub.load_shipped(str(name), device=device) if str(name) in hub.available() else None
+    if str(name) in hub.available():
+        return hub.load_shipped(str(name), device=device)
+    if not _is_run(name):
+        return None
+    from pspnb.training.run_models import load_run
+
+    return load_run(name, device=device, generator=generator)
+
+
+def _is_run(name: str | Path) -> bool:
+    from pspnb.training.run_models import is_run
+
+    return bool(str(name)) and is_run(name)

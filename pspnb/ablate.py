@@ -7,12 +7,10 @@ that the paper only mentions in `pspnb.ablate_runs`. Chapter: "Ablations".
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,13 +18,17 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from pspnb.ablate_table import HYBRID, OPTIMISATION, PAPER, PSP_ROW, ROWS, W_ROW, markdown
 from pspnb.ablate_table import claims as claims
+from pspnb.checks import at_least, between, seed_in_range
 from pspnb.errors import LoadError, PspnbError
 from pspnb.evaluate_encoder import evaluate as evaluate
 from pspnb.evaluate_encoder import evaluate_model as evaluate_model
+from pspnb.facets import SPLIT_SIZES
+from pspnb.files.atomic import write_atomically, write_json, write_text
+from pspnb.files.progress import progress_bar
+from pspnb.files.provenance import stamp
 from pspnb.optimise import invert
 from pspnb.psp import PSP
 from pspnb.reconstruction import (
@@ -78,6 +80,9 @@ def table1(
     """
     from pspnb.ablate_pictures import write_pictures
 
+    between(1, SPLIT_SIZES["test"], n=n)
+    at_least(0, n_optimise=n_optimise)
+    seed_in_range(seed)
     began = time.monotonic()
     loaded, left_out = _load(models, device)
     images, other_views = facets_views(n, seed=seed)
@@ -91,14 +96,14 @@ def table1(
     out = Path(out)
     write_pictures(result, measured, images, out)
     _write_arrays(measured, out / "per_image.npz")
-    _write_text(out / "table1.md", markdown(result))
-    _write_text(out / "table1.json", json.dumps(result, indent=1) + "\n")  # last: it says that all is there
+    write_text(out / "table1.md", markdown(result))
+    write_json(out / "table1.json", result)  # last: it says that all is there
     return result
 
 
 def table_of(
     models: Mapping[str, PSP],
-    images: Float[Tensor, "n 3 s s"],
+    images: Float[Tensor, " n 3 s s"],
     *,
     judge: Images,
     distance: Callable[[Tensor, Tensor], Tensor],
@@ -111,13 +116,13 @@ def table_of(
 ) -> tuple[dict[str, Any], Measured]:
     """The numbers of the table for given models and images: ({"rows", "paired", "n", "paper"}, what they were made of)."""
     measured = Measured()
-    bar = tqdm(models.items(), desc="encoders", disable=not progress)
+    bar = progress_bar(models.items(), desc="encoders", wanted=progress)
     draw: dict[str, Images] = {name: _encoder(model) for name, model in bar}
     for name in draw:
         _measure_row(measured, name, draw[name], images, judge, distance)
     psp = models.get(PSP_ROW, next(iter(models.values())))
     starts: dict[str, PSP | None] = {OPTIMISATION: None} | ({HYBRID: psp} if PSP_ROW in models else {})
-    for name, start in tqdm(starts.items() if n_optimise else (), desc="optimisers", disable=not progress):
+    for name, start in progress_bar(starts.items() if n_optimise else (), desc="optimisers", wanted=progress):
         draw[name] = _optimiser(psp, distance, start=start, steps=steps[name], keep=measured.codes.setdefault)
         _measure_row(measured, name, draw[name], images[:n_optimise], judge, distance)
     counts = {name: turns_optimise if name in starts else turns for name in draw}
@@ -245,36 +250,24 @@ def _provenance(
     models: Mapping[str, PSP], left_out: list[str], *, seed: int, device: str, seconds: float
 ) -> dict[str, Any]:
     from pspnb import hub
-    from pspnb.training.export import commit, hardware
 
     shipped = hub.available()
     names = [name for name in ("facets64/generator", *models) if name in shipped]
     return {
-        "commit": commit(),
-        "seed": seed,
-        "device": hardware(device),
+        **stamp(seed=seed, device=device),
         "all_threads": all_threads(),
         "weights": {name: hub.card(name)["sha256"] for name in names},
         "left_out": left_out,
         "seconds": round(seconds, 1),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
     }
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
-def _write_text(path: Path, text: str) -> None:
-    from pspnb.images import write_atomically
-
-    write_atomically(path, lambda stream: stream.write(text.encode()))
-
-
 def _write_arrays(measured: Measured, path: Path) -> None:
     """Every image's numbers ("row metric"), and the optimised codes of the first images ("codes row"), for the chapter."""
     import numpy as np
-
-    from pspnb.images import write_atomically
 
     arrays = {f"{row} {m}": v.numpy() for row, columns in measured.columns.items() for m, v in columns.items()}
     arrays |= {f"codes {row}": codes.half().numpy() for row, codes in measured.codes.items()}

@@ -11,6 +11,7 @@ from torch import Tensor
 from pspnb import viz
 from pspnb.ablate import Measured
 from pspnb.ablate_table import HYBRID, NAIVE_ROW, NO_ID, NO_LPIPS, OPTIMISATION, PSP_ROW, ROWS, W_ROW
+from pspnb.files.atomic import write_bytes
 from pspnb.reconstruction import METRICS, as_unit
 
 SHORT = {
@@ -25,7 +26,7 @@ WORST = 16
 
 
 def people_figure(
-    targets: Float[Tensor, "n 3 s s"], outputs: Mapping[str, Tensor], rows: Sequence[str], *, people: Sequence[int]
+    targets: Float[Tensor, " n 3 s s"], outputs: Mapping[str, Tensor], rows: Sequence[str], *, people: Sequence[int]
 ) -> viz.Figure:
     """A row per person: the input, then what each of `rows` makes of it. Rows that were not measured are left out."""
     there = [row for row in rows if row in outputs]
@@ -91,10 +92,7 @@ def _panel(axis: Any, result: Mapping[str, Any], rows: Sequence[str], metric: st
 
 def write_figure(figure: viz.Figure, path: str | Path) -> None:
     """A figure as PNG; all of the file, or nothing of it."""
-    from pspnb.images import write_atomically
-
-    data = viz.figure_png(figure)
-    write_atomically(path, lambda stream: stream.write(data))
+    write_bytes(path, viz.figure_png(figure))
 
 
 def write_pictures(result: Mapping[str, Any], measured: Measured, images: Tensor, out: Path) -> None:

@@ -5,7 +5,6 @@ A run's folder is named by its variant (`pspnb.training.recipes.VARIANTS`), and 
 """
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pspnb.errors import PspnbError
+from pspnb.files.atomic import write_json
+from pspnb.files.provenance import stamp
+from pspnb.files.reading import read_json
 from pspnb.psp import PSP
 from pspnb.reconstruction import intervals, measure
 from pspnb.training.journal import read_journal
@@ -62,7 +64,7 @@ def ablation_rows(
     for name, row in rows.items():
         row["at_equal_steps"] = _lowest(row["curve"], steps)
         if images is not None and name in fresh:
-            model = run_model(Path(runs) / name, variant=row["variant"])
+            model = run_model(Path(runs) / name)
             row["metrics"] = intervals(measure(model, images, judge=judge, distance=distance), seed=seed)
             row["offset"] = _offsets(model, images)
     return {"steps": steps, "rows": rows, "left_out": left_out}
@@ -75,23 +77,20 @@ def write_ablations(runs: str | Path, out: str | Path, *, n: int = 500, seed: in
     n = 0 leaves that out, which is right for runs of different lengths: their best encoders saw different numbers of images.
     """
     from pspnb.ablate import facets_instruments, facets_views
-    from pspnb.images import write_atomically
-    from pspnb.training.export import commit, hardware
 
     path = Path(out) / "ablations.json"
-    before = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+    before = read_json(path) if path.exists() else {"rows": {}}
     kept = before["rows"]
     for row in kept.values():
         row.setdefault("commit", before["provenance"]["commit"])
     judge, distance = facets_instruments() if n else (None, None)
     images = facets_views(n)[0] if n else None
     result = ablation_rows(runs, images=images, judge=judge, distance=distance, seed=seed, kept=kept)
-    now = commit()
+    made = stamp(seed=seed)
     for row in result["rows"].values():
-        row.setdefault("commit", now)
-    result["provenance"] = {"commit": now, "seed": seed, "n": n, "device": hardware()}
-    payload = (json.dumps(result, indent=1) + "\n").encode()
-    write_atomically(path, lambda stream: stream.write(payload))
+        row.setdefault("commit", made["commit"])
+    result["provenance"] = {**made, "n": n}
+    write_json(path, result)
     return result
 
 
@@ -124,7 +123,7 @@ def _row(folder: Path, variant: str, records: list[dict[str, Any]], batch: float
 
 
 @torch.no_grad()
-def _offsets(model: PSP, images: Float[Tensor, "b c h w"]) -> list[float]:
+def _offsets(model: PSP, images: Float[Tensor, " b c h w"]) -> list[float]:
     codes = torch.cat([model.encode(part) for part in images.split(50)])
     return (codes - model.latent_avg).norm(dim=2).mean(dim=0).tolist()
 

@@ -19,13 +19,20 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from pspnb.errors import AlignError, ImageError
+from pspnb.files.progress import progress_bar
 from pspnb.folders import Report, failed, plan_jobs
 from pspnb.images import read_image, write_image
 
-Landmarks = Float[np.ndarray, "p 2"] | Int[np.ndarray, "p 2"]
+Landmarks = Float[np.ndarray, " p 2"] | Int[np.ndarray, " p 2"]
 
 # YuNet is trained on faces of roughly 10 to 300 px; photographs are tried at these long sides, in this order.
 DETECTION_SIDES = (640, 1280, 320)
+NO_FACE = "no face found; expected a photograph with a visible face, or landmarks"
+_QUARTER_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+# By how much one way up must score above every other (see `upright_face`).
+CERTAIN = 0.02
+# Side of a result, far above what any face model reads: a slip of the finger is refused instead of filling the memory.
+MAX_SIZE = 8192
 # Below 0.7 textures start to count as faces; an aligned portrait scores above 0.9.
 MIN_SCORE = 0.7
 
@@ -67,7 +74,7 @@ class Plan:
         return tuple((self.quad + 0.5).ravel().tolist())
 
 
-def ffhq_quad(landmarks: Landmarks) -> Float[np.ndarray, "4 2"]:
+def ffhq_quad(landmarks: Landmarks) -> Float[np.ndarray, " 4 2"]:
     """Corners of the FFHQ square in pixels (x, y): top-left, bottom-left, bottom-right, top-right of the upright face.
 
     `landmarks` are 68 points (iBUG order) or 5 points (two eyes, nose, two mouth corners, the image-left one first).
@@ -88,7 +95,7 @@ def ffhq_quad(landmarks: Landmarks) -> Float[np.ndarray, "4 2"]:
     return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
 
 
-def plan(quad: Float[np.ndarray, "4 2"], image_size: tuple[int, int], *, size: int = 256) -> Plan:
+def plan(quad: Float[np.ndarray, " 4 2"], image_size: tuple[int, int], *, size: int = 256) -> Plan:
     """What to do to an image of `image_size` (w, h) so that `quad` becomes an aligned crop of `size` px.
 
     Raises AlignError when the square lies outside the image.
@@ -139,13 +146,39 @@ def align(image: Image.Image, landmarks: Landmarks, *, size: int = 256) -> Image
     return image.transform((size, size), Image.Transform.QUAD, steps.transform, Image.Resampling.BILINEAR)
 
 
-def align_file(path: str | os.PathLike, *, detector: FaceDetector, size: int = 256) -> Image.Image:
-    """Read a photograph, find its largest face and align it. Raises ImageError or AlignError, naming the file."""
+def align_file(
+    path: str | os.PathLike, *, detector: FaceDetector, size: int = 256, upright: bool = False
+) -> Image.Image:
+    """Read a photograph, find its largest face and align it. Raises ImageError or AlignError, naming the file.
+
+    `upright`: the photograph is known to stand the right way up, so no other way is tried (see `upright_face`).
+    """
     image = read_image(path)
     try:
-        return align(image, detector.largest(image).landmarks, size=size)
+        image, face = (image, detector.largest(image)) if upright else upright_face(image, detector)
+        return align(image, face.landmarks, size=size)
     except AlignError as error:
         raise AlignError(f"{path}: {error}") from error
+
+
+def upright_face(image: Image.Image, detector: FaceDetector) -> tuple[Image.Image, Face]:
+    """The image turned by quarters so that its largest face stands upright, and that face.
+
+    The detector takes eyes to be above the mouth: of a photograph upside down it makes a face upside down, with a lower
+    score (.72-.90 on 24 portraits, against .93-.96 upright). So all four ways up are tried and the best is taken.
+    Raises AlignError where there is no face, or where another way up is about as good.
+    """
+    ways = [image, *(image.transpose(turn) for turn in _QUARTER_TURNS)]
+    found = [(faces[0], way) for way in ways if (faces := detector.detect(way))]
+    if not found:
+        raise AlignError(NO_FACE)
+    (best, turned), *others = sorted(found, key=lambda pair: pair[0].score, reverse=True)
+    if others and best.score - others[0][0].score < CERTAIN:
+        raise AlignError(
+            f"cannot tell which way up the photograph is (scores {best.score:.2f} and {others[0][0].score:.2f}); "
+            "expected an upright one: turn it, and say that it is upright (--upright)"
+        )
+    return turned, best
 
 
 class FaceDetector:
@@ -184,7 +217,7 @@ class FaceDetector:
         """The face with the largest box. Raises AlignError when there is none."""
         faces = self.detect(image)
         if not faces:
-            raise AlignError("no face found; expected a photograph with a visible face, or landmarks")
+            raise AlignError(NO_FACE)
         return faces[0]
 
     def _detect_at(self, image: Image.Image, scale: float) -> list[Face]:
@@ -243,30 +276,28 @@ def align_folder(
     *,
     size: int = 256,
     detector: str | os.PathLike | None = None,
+    upright: bool = False,
     image_format: str = "png",
     overwrite: bool = False,
     progress: bool = True,
 ) -> Report:
     """Align an image or every image below a folder into `output`; what fails is listed and the rest goes on.
 
-    Raises the error itself when there is only one input. `detector`: see `FaceDetector`.
+    Raises the error itself when there is only one input. `detector`: see `FaceDetector`; `upright`: see `align_file`.
     """
-    from tqdm import tqdm
-
-    if size < 16:
-        raise AlignError(f"expected a size of at least 16 px, got {size}")
+    if not 16 <= size <= MAX_SIZE:
+        raise AlignError(f"expected a size from 16 to {MAX_SIZE} px, got {size}")
     jobs = plan_jobs(source, output, endings=[f".{image_format}"])
     todo = [job for job in jobs if overwrite or not job.done]
     report = Report(kept=len(jobs) - len(todo))
     if not todo:
         return report
     net = FaceDetector(detector)
-    for job in tqdm(todo, unit="image", disable=None if progress else True):
+    for job in progress_bar(todo, unit="image", wanted=progress):
         try:
-            image = align_file(job.source, detector=net, size=size)
+            write_image(align_file(job.source, detector=net, size=size, upright=upright), job.outputs[0])
         except (ImageError, AlignError) as error:
             failed(report, error, only=len(jobs) == 1)
             continue
-        write_image(image, job.outputs[0])
         report.written += 1
     return report

@@ -9,55 +9,77 @@ import contextlib
 import io
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
+from pspnb.checks import at_least, seed_in_range
 from pspnb.errors import PspnbError
+
+
+def _option(metavar: str) -> Any:
+    """An option that may be left out; its help says what happens then, not "(default: None)"."""
+    return arg(metavar=metavar, help_behavior_hint="")
 
 
 @dataclass(frozen=True)
 class Translate:
-    """Run a pSp model on an image or a folder of images."""
+    """Translate images with a trained encoder: invert, frontalize, sketch to face, label map to face, super-resolution, ..."""
 
     model: str
-    """Shipped model (see `pspnb models`) or official checkpoint file."""
+    """Shipped model (see `pspnb models`), official checkpoint file, or the folder of a run of `pspnb train`."""
     input: Path
-    """Image, folder of images (sub-folders included), or a .safetensors file of codes to draw."""
+    """Image, folder of images (with sub-folders), or a file of latent codes to render (.safetensors, .npy, .pt)."""
     output: Path
-    """Folder for the results; sub-folders are mirrored."""
-    codes: Annotated[Path | None, arg(metavar="PATH")] = None
-    """Also write the codes of every input to this .safetensors file."""
+    """Output folder; it gets the sub-folders of the input."""
+    generator: Annotated[str | None, _option("NAME_OR_FILE")] = None
+    """The generator that a run was trained on, if its file was moved since."""
+    codes: Annotated[Path | None, _option("PATH")] = None
+    """Also save the latent code of every input to this .safetensors file."""
     n_samples: int = 0
-    """Write this many variants of each input, with the styles --layers redrawn, instead of one output."""
-    layers: Annotated[str | None, arg(metavar="TEXT")] = None
-    """Styles to redraw, counted from 0, such as 8-17 or 4,6,8-10; default: those of the task."""
-    alpha: Annotated[float | None, arg(metavar="X")] = None
-    """Blend the redrawn styles with those of the input: 0 keeps the input, 1 replaces; default: that of the task."""
-    seed: int = 0
-    """Of the redrawn styles."""
-    task: Annotated[str | None, arg(metavar="TEXT")] = None
-    """How to prepare inputs, where the model does not tell: inversion, sketch, segmentation, super_resolution, ..."""
-    factor: Annotated[int | None, arg(metavar="N")] = None
-    """Super-resolution: shrink each input by this factor first."""
+    """Write N variants of each input instead of one output: the styles --layers are sampled anew for each."""
+    mix: Annotated[str | None, _option("PATH")] = None
+    """Take the styles --layers of every output from this image (or file with one latent code) instead of the input."""
+    layers: Annotated[str | None, _option("TEXT")] = None
+    """Styles to sample or mix, counted from 0, such as 8-17 or 4,6,8-10; default: depends on the task."""
+    alpha: Annotated[float | None, _option("X")] = None
+    """Blend these styles with those of the input: 0 keeps the input's, 1 replaces them; default: depends on the task."""
+    seed: Annotated[int | None, _option("N")] = None
+    """Random seed for the sampled styles; default: 0."""
+    direction: Annotated[str | None, _option("PATH")] = None
+    """Edit: add this latent direction (.safetensors, .npy, .pt), times --strength, to every code."""
+    strength: Annotated[float | None, _option("X")] = None
+    """How far to go along --direction; negative goes the other way."""
+    task: Annotated[str | None, _option("TEXT")] = None
+    """Task of the model, if its file does not say: inversion, sketch, segmentation, super_resolution, ..."""
+    factor: Annotated[int | None, _option("N")] = None
+    """Super-resolution only: downsample each input by this factor first."""
+    resize: Annotated[int | None, _option("PX")] = None
+    """Average-pool outputs to this size (256 in the published code); default: the generator's size."""
+    side_by_side: bool = False
+    """Put each input on the left of its output, in one image."""
     device: str = "auto"
-    """auto (a CUDA GPU if there is one), cpu, cuda, cuda:1, ..."""
-    batch_size: Annotated[int | None, arg(metavar="N")] = None
-    """Images at a time; default: 8, or 1 for large pictures on the CPU."""
+    """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
+    batch_size: Annotated[int | None, _option("N")] = None
+    """Images per batch; default: 8, or 1 for large images on a CPU."""
     format: Literal["png", "jpg", "webp"] = "png"
-    """Of the results."""
+    """Output image format."""
     overwrite: bool = False
-    """Replace results that exist already; without it they are kept and not computed again."""
+    """Overwrite output files that exist; default: keep them and skip their inputs."""
 
     def run(self) -> int:
         import pspnb
+        from pspnb.device import pick_device
         from pspnb.psp import PSP
-        from pspnb.translate import parse_layers, pick_device, task_of, translate
+        from pspnb.translate import parse_layers, task_of, translate
 
-        psp = pspnb.load(self.model, device=pick_device(self.device))
+        if not self.n_samples:
+            _refuse_given(self, ("seed",), "belongs to --n-samples N, several outputs for each input")
+        psp = pspnb.load(self.model, device=pick_device(self.device), generator=self.generator)
         if not isinstance(psp, PSP):
             raise PspnbError(f"{self.model} is a {type(psp).__name__}; expected a model that translates images")
         report = translate(
@@ -67,10 +89,15 @@ class Translate:
             task=task_of(psp, model_name=self.model, task=self.task),
             codes=self.codes,
             n_samples=self.n_samples,
+            mix=self.mix,
             layers=None if self.layers is None else parse_layers(self.layers, psp.n_styles),
             alpha=self.alpha,
-            seed=self.seed,
+            seed=0 if self.seed is None else self.seed,
+            direction=self.direction,
+            strength=self.strength,
             factor=self.factor,
+            resize=self.resize,
+            side_by_side=self.side_by_side,
             batch_size=self.batch_size,
             image_format=self.format,
             overwrite=self.overwrite,
@@ -80,26 +107,28 @@ class Translate:
 
 @dataclass(frozen=True)
 class Align:
-    """Find the face in photographs and cut it out, upright and centred, as the FFHQ data set does."""
+    """Crop and align faces in photographs as in the FFHQ data set."""
 
     images: Positional[Path]
-    """Image or folder of images (sub-folders included)."""
+    """Image or folder of images (with sub-folders)."""
     output: Path
-    """Folder for the results; sub-folders are mirrored."""
+    """Output folder; it gets the sub-folders of the input."""
     size: int = 256
-    """Side of the results in pixels."""
-    detector: Annotated[Path | None, arg(metavar="PATH")] = None
-    """File of the YuNet face detector; default: $PSPNB_YUNET, else a verified copy, downloaded once (0.3 MB)."""
+    """Width and height of the output in pixels."""
+    detector: Annotated[Path | None, _option("PATH")] = None
+    """File of the YuNet face detector; default: $PSPNB_YUNET, else downloaded once (0.3 MB)."""
+    upright: bool = False
+    """Skip the check for photographs that are rotated by 90 or 180 degrees."""
     format: Literal["png", "jpg", "webp"] = "png"
-    """Of the results."""
+    """Output image format."""
     overwrite: bool = False
-    """Replace results that exist already."""
+    """Overwrite output files that exist."""
 
     def run(self) -> int:
-        from pspnb.align import align_folder
+        from pspnb.align import MAX_SIZE, align_folder
         from pspnb.download import YUNET_LICENCE, yunet_is_here
 
-        if self.detector is None and not yunet_is_here():
+        if self.detector is None and 16 <= self.size <= MAX_SIZE and not yunet_is_here():
             print(f"downloading the YuNet face detector, 0.3 MB, licence {YUNET_LICENCE}")
         return _finish(
             align_folder(
@@ -107,6 +136,7 @@ class Align:
                 self.output,
                 size=self.size,
                 detector=self.detector,
+                upright=self.upright,
                 image_format=self.format,
                 overwrite=self.overwrite,
             )
@@ -115,10 +145,10 @@ class Align:
 
 @dataclass(frozen=True)
 class Models:
-    """List what is shipped, with its card, and where the official files are published."""
+    """List the shipped models with their metrics and licences, and download links of official checkpoints."""
 
-    name: Positional[Annotated[str | None, arg(metavar="NAME")]] = None
-    """Show the whole card of this model."""
+    name: Positional[Annotated[str | None, _option("NAME")]] = None
+    """Print the full model card of this model."""
 
     def run(self) -> int:
         import json
@@ -139,31 +169,33 @@ class Models:
 
 @dataclass(frozen=True)
 class Facets:
-    """Render procedural portraits, with label maps and factors, to a folder."""
+    """Render synthetic portraits with label maps and known factors (pose, hair, light, ...) to a folder."""
 
     output: Path
-    """A new or empty folder."""
+    """Output folder; it must be new or empty."""
     n: int = 64
     """Number of images."""
     size: int = 128
-    """Side of the images in pixels."""
-    seed: int = 0
-    """Of the people and poses."""
+    """Width and height of the images in pixels, 16 to 1024."""
+    seed: Annotated[int | None, _option("N")] = None
+    """Random seed for people and poses; default: 0."""
     split: Literal["train", "validation", "test"] | None = None
-    """Take the images of this split of the data set instead of those of --seed."""
-    set: Annotated[str | None, arg(metavar="NAME=VALUE,...")] = None
-    """Factors that are the same in all images, such as yaw=0,hat=none (names and values: `pspnb.facets.TABLE`)."""
+    """Export the first images of this split of the data set, instead of random people from --seed."""
+    set: Annotated[str | None, _option("NAME=VALUE,...")] = None
+    """Fix factors in all images, such as yaw=0,hat=none (names and values: `pspnb.facets.TABLE`)."""
     overwrite: bool = False
-    """Replace the folder if it exists."""
+    """Replace the output folder, if it is an earlier export and holds nothing else."""
 
     def run(self) -> int:
         from pspnb.facets import export
 
+        if self.split is not None:
+            _refuse_given(self, ("seed",), "belongs to images without --split, whose people are fixed")
         folder = export(
             self.output,
             n=self.n,
             size=self.size,
-            seed=self.seed,
+            seed=0 if self.seed is None else self.seed,
             split=self.split,
             changes=_changes(self.set),
             overwrite=self.overwrite,
@@ -174,62 +206,65 @@ class Facets:
 
 @dataclass(frozen=True)
 class Train:
-    """Train the encoder of a task on a frozen generator; or a network of the Facets world: its generator or an instrument."""
+    """Train an encoder for a task; or the generator, or a measuring network (recognition, label maps, ...), of Facets."""
 
     what: Positional[Annotated[str, arg(metavar="TASK|generator|instrument")]]
-    """A task (inversion, frontalization, sketch, segmentation, super_resolution, inpainting, ...), or generator, or instrument."""
+    """inversion, frontalization, sketch, segmentation, super_resolution, inpainting, ..., or generator, or instrument."""
     out: Path
-    """Folder of the run: checkpoint, log and pictures."""
-    name: Positional[Annotated[str | None, arg(metavar="NAME")]] = None
-    """Of the instrument: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
+    """Output folder for checkpoints, log and sample images."""
+    name: Positional[Annotated[str | None, _option("NAME")]] = None
+    """Instrument to train: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
     scale: str = "facets64"
-    """Of a task: facets64, or ffhq1024 with --generator, --identity and --data. Of the generator: facets64, facets128."""
+    """Image size and networks: facets64; tasks also ffhq1024 (needs --generator, --identity, --data), generator also facets128."""
     variant: str = "psp"
-    """Of a task: psp, a baseline (w, naive_wplus), or an ablation (no_id, no_lpips, wide_heads, ...); a wrong name lists all."""
-    data: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Of a task: target pictures; default: Facets."""
-    sources: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Of a task: source pictures (label maps, sketches) with the names of the targets."""
-    validation: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Of a task: pictures on which the best encoder is chosen; default: Facets' own, or none with --data."""
-    generator: Annotated[Path | None, arg(metavar="PATH")] = None
-    """Of a task: file of the generator; default: the shipped one."""
-    identity: Annotated[Path | None, arg(metavar="PATH")] = None
-    """Of a task at ffhq1024: face-recognition file (IR-SE50), for the identity loss and as the encoder's start."""
-    lr: Annotated[float | None, arg(metavar="X")] = None
-    """Of a task: learning rate; default: that of the recipe."""
-    decay_from: Annotated[float | None, arg(metavar="X")] = None
-    """Of a task: share of the steps after which the learning rate falls to 0; default: that of the recipe."""
-    lambdas: Annotated[str | None, arg(metavar="NAME=X,...")] = None
-    """Of a task: loss weights other than the recipe's, such as id=0.5,w_norm=0.0005."""
-    init: Annotated[str | None, arg(metavar="NAME_OR_FILE")] = None
-    """Of a task: trained encoder to start from: a shipped model, a pSp file, or the folder of a run."""
+    """Tasks: psp, a baseline (w, naive_wplus), or an ablation (no_id, no_lpips, wide_heads, ...); a wrong name lists all."""
+    data: Annotated[Path | None, _option("FOLDER")] = None
+    """Tasks: folder of training images (targets); default: Facets."""
+    sources: Annotated[Path | None, _option("FOLDER")] = None
+    """Tasks: folder of input images (label maps, sketches), with the same file names as the targets."""
+    validation: Annotated[Path | None, _option("FOLDER")] = None
+    """Tasks: folder of validation images, to choose the best checkpoint; default: those of Facets, or none with --data."""
+    generator: Annotated[str | None, _option("NAME_OR_FILE")] = None
+    """Tasks: pretrained generator (shipped model, official file, or run of `pspnb train generator`); default: the shipped one."""
+    identity: Annotated[Path | None, _option("PATH")] = None
+    """Tasks at ffhq1024: face-recognition weights (IR-SE50), for the identity loss and to initialise the encoder."""
+    lr: Annotated[float | None, _option("X")] = None
+    """Tasks: learning rate; default: from the recipe."""
+    decay_from: Annotated[float | None, _option("X")] = None
+    """Tasks: fraction of the steps (0 to 1) after which the learning rate decays to 0; default: from the recipe."""
+    lambdas: Annotated[str | None, _option("NAME=X,...")] = None
+    """Tasks: loss weights to change, such as id=0.5,w_norm=0.0005."""
+    init: Annotated[str | None, _option("NAME_OR_FILE")] = None
+    """Tasks: trained encoder to fine-tune: a shipped model, a pSp checkpoint, or a run."""
     strict: bool = False
-    """Of a task: stop at a picture that cannot be read, instead of leaving it out."""
+    """Tasks: stop at an image that cannot be read; default: skip it with a warning."""
     tensorboard: bool = False
-    """Of a task: also write events for TensorBoard below the run's folder."""
+    """Tasks: also write TensorBoard events to the output folder."""
     compile: bool = False
-    """Of a task: torch.compile the step: 2 minutes at the start, then faster; on a CPU it needs a C++ compiler."""
-    preset: Annotated[Literal["cpu", "gpu"] | None, arg(metavar="cpu|gpu")] = None
-    """Recipe of the generator; default: that of the device."""
+    """Tasks: use torch.compile (about 2 minutes to start, then faster; on a CPU it needs a C++ compiler)."""
+    preset: Annotated[Literal["cpu", "gpu"] | None, _option("cpu|gpu")] = None
+    """Generator: hyperparameters for a CPU or a GPU; default: as --device."""
     resume: bool = False
-    """Continue the run that is in the folder."""
-    steps: Annotated[int | None, arg(metavar="N")] = None
-    """Number of steps; default: that of the recipe."""
-    batch: Annotated[int | None, arg(metavar="N")] = None
-    """Images per step (not of an instrument); default: that of the recipe."""
-    images: Annotated[int | None, arg(metavar="N")] = None
+    """Continue the run in the output folder from its last checkpoint."""
+    steps: Annotated[int | None, _option("N")] = None
+    """Number of training steps; default: from the recipe."""
+    batch: Annotated[int | None, _option("N")] = None
+    """Batch size (tasks and generator); default: from the recipe."""
+    images: Annotated[int | None, _option("N")] = None
     """Use only the first N training images."""
-    seed: Annotated[int | None, arg(metavar="N")] = None
-    """Of everything random; default: that of the recipe."""
+    seed: Annotated[int | None, _option("N")] = None
+    """Random seed; default: from the recipe."""
     device: str = "auto"
-    """auto, cpu, cuda, ..."""
+    """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
 
     def run(self) -> int:
+        from pspnb.device import pick_device
         from pspnb.training.instrument_runs import train_instrument
         from pspnb.training.runs import train_generator
-        from pspnb.translate import pick_device
 
+        self._refuse_strangers()
+        at_least(1, steps=self.steps, batch=self.batch, images=self.images)
+        seed_in_range(self.seed)
         common: dict[str, Any] = {"out": self.out, "resume": self.resume, "steps": self.steps, "seed": self.seed}
         device = pick_device(self.device)
         if self.what not in ("generator", "instrument"):
@@ -246,6 +281,25 @@ class Train:
             path = train_instrument(self.name, **common, n_images=self.images, device=device)
         print(f"checkpoint -> {path}")
         return 0
+
+    def _refuse_strangers(self) -> None:
+        """PspnbError for an option that this training does not use."""
+        if self.what == "generator":
+            used = {"scale", "preset", "batch", "images"}
+        elif self.what == "instrument":
+            used = {"name", "images"}
+        else:
+            used = {entry.name for entry in fields(self)} - {"preset"}
+            if self.scale == "facets64":
+                _refuse_given(
+                    self, ("identity",), "belongs to other scales; facets64 has a recognition network of its own"
+                )
+            if self.data is None:
+                _refuse_given(self, ("validation", "strict"), "belongs to --data FOLDER")
+        used |= {"what", "name", "out", "resume", "steps", "seed", "device"}
+        strangers = [entry.name for entry in fields(self) if entry.name not in used]
+        kind = self.what if self.what in ("generator", "instrument") else f"the task {self.what}"
+        _refuse_given(self, strangers, f"is not an option of {kind}, which would be trained without regard to it")
 
     def _task(self, device: str) -> int:
         from pspnb.training.recipes import train_encoder
@@ -284,37 +338,37 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure reconstructions with 95 % intervals: a run, a shipped model or a checkpoint file; or all rows of Table 1."""
+    """Compute metrics (identity similarity, LPIPS, MSE, PSNR, SSIM) with 95 % confidence intervals, of one model or of Table 1."""
 
-    what: Positional[Annotated[str | None, arg(metavar="RUN_OR_NAME")]] = None
-    """Folder of a run, shipped model, or checkpoint file."""
+    what: Positional[Annotated[str | None, _option("RUN_OR_NAME")]] = None
+    """Shipped model, checkpoint file, or folder of a run."""
     table1: bool = False
-    """Instead of one model: the shipped encoders, optimisation and hybrid on the test people of Facets."""
+    """Compare all shipped encoders, optimisation, and both combined, on the test split of Facets."""
     out: Path = Path("evaluation")
-    """Folder for numbers and pictures: metrics.json and worst.png, or table1.json, table1.md and figures."""
-    data: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Target pictures; default: the test split of Facets."""
-    sources: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Source pictures (label maps, sketches) with the names of the targets."""
-    n: Annotated[int | None, arg(metavar="N")] = None
-    """Use the first N pictures; default: all (--table1: 1000)."""
-    n_optimise: int = 50
-    """Pictures for the two optimised rows of --table1; 0 leaves them out."""
-    task: Annotated[str | None, arg(metavar="TEXT")] = None
-    """Of the model, where run or file do not tell."""
-    variant: Annotated[str | None, arg(metavar="TEXT")] = None
-    """Of the run, where its folder does not tell."""
-    identity: Annotated[Path | None, arg(metavar="PATH")] = None
-    """Face-recognition file that judges models of other worlds than Facets; without one similarity is left out."""
-    lpips: Annotated[Path | None, arg(metavar="PATH")] = None
-    """File of AlexNet's weights for LPIPS, for models of other worlds than Facets; default: downloaded once."""
+    """Output folder for metrics.json and worst.png (--table1: table1.json, table1.md and figures)."""
+    data: Annotated[Path | None, _option("FOLDER")] = None
+    """Folder of test images (targets); default: the test split of Facets."""
+    sources: Annotated[Path | None, _option("FOLDER")] = None
+    """Folder of input images (label maps, sketches), with the same file names as the targets."""
+    n: Annotated[int | None, _option("N")] = None
+    """Use only the first N images; default: all (--table1: 1000)."""
+    n_optimise: Annotated[int | None, _option("N")] = None
+    """--table1: images for the two rows that are optimised; 0 skips them; default: 50."""
+    task: Annotated[str | None, _option("TEXT")] = None
+    """Task of the model, if its file does not say."""
+    generator: Annotated[str | None, _option("NAME_OR_FILE")] = None
+    """The generator that the run was trained on, if its file was moved since."""
+    identity: Annotated[Path | None, _option("PATH")] = None
+    """Face-recognition weights to score models not trained on Facets; default: identity similarity is not computed."""
+    lpips: Annotated[Path | None, _option("PATH")] = None
+    """AlexNet weights for LPIPS, for models not trained on Facets; default: downloaded once."""
     seed: int = 0
-    """Of intervals and of what a task draws."""
+    """Random seed for confidence intervals and for random inputs of the task (such as downsampling factors)."""
     device: str = "auto"
-    """auto, cpu, cuda, ..."""
+    """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
 
     def run(self) -> int:
-        from pspnb.translate import pick_device
+        from pspnb.device import pick_device
 
         device = pick_device(self.device)
         if self.table1 == (self.what is not None):
@@ -324,12 +378,16 @@ class Evaluate:
         if self.table1:
             from pspnb.ablate import table1
 
+            alien = ("data", "sources", "task", "generator", "identity", "lpips")
+            _refuse_given(self, alien, "is not an option of --table1, which is measured on Facets")
             n = 1000 if self.n is None else self.n
-            table1(out=self.out, n=n, n_optimise=min(self.n_optimise, n), seed=self.seed, device=device)
+            optimised = min(50, n) if self.n_optimise is None else min(self.n_optimise, n)
+            table1(out=self.out, n=n, n_optimise=optimised, seed=self.seed, device=device)
             print((self.out / "table1.md").read_text(encoding="utf-8"))
             return 0
         from pspnb.evaluate_encoder import evaluate
 
+        _refuse_given(self, ("n_optimise",), "belongs to --table1")
         assert self.what is not None
         result = evaluate(
             self.what,
@@ -338,7 +396,7 @@ class Evaluate:
             sources=self.sources,
             n=self.n,
             task=self.task,
-            variant=self.variant,
+            generator=self.generator,
             identity=self.identity,
             lpips=self.lpips,
             device=device,
@@ -369,6 +427,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"pspnb {__version__}")
         return 0
     try:
+        _refuse_empty(arguments)
         return _parse(arguments).run()
     except KeyboardInterrupt:
         print("pspnb: interrupted; what was written is whole", file=sys.stderr)
@@ -376,11 +435,29 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has left
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return 0
-    except (ValueError, MemoryError) as error:
+    except (ValueError, MemoryError, OSError) as error:
         if os.environ.get("PSPNB_DEBUG"):
             raise
         print(f"pspnb: {_one_line(error)}", file=sys.stderr)
         return 2
+
+
+def _refuse_given(command: Any, names: Sequence[str], reason: str) -> None:
+    """PspnbError for the first of these options that is not at its default: one that would be ignored is a mistake."""
+    defaults = {entry.name: entry.default for entry in fields(command)}
+    for name in names:
+        if getattr(command, name) != defaults[name]:
+            raise PspnbError(f"--{name.replace('_', '-')} {reason}")
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """PspnbError for an empty argument: an unset shell variable in `--input "$FOLDER"` would mean the current folder."""
+    before = ["", *arguments]
+    for previous, argument in zip(before, arguments, strict=False):
+        name, equals, value = argument.partition("=")
+        if not argument.strip() or (name.startswith("--") and equals and not value.strip()):
+            after = f" for {name if equals else previous}" if equals or previous.startswith("--") else ""
+            raise PspnbError(f"expected a value{after}, got an empty one; is a variable of the shell not set?")
 
 
 def _parse(arguments: list[str]) -> Translate | Align | Models | Facets | Train | Evaluate:
@@ -446,6 +523,9 @@ def _advice(box: str) -> str:
 
 
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and not isinstance(error, ValueError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 

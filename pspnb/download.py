@@ -12,18 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pspnb.errors import DownloadError, LoadError
+from pspnb.files.cache import cache_folder
 
 YUNET_URL = "https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/master/onnx/yunet_n_dynamic.onnx"
 YUNET_NAME = "yunet_n_dynamic.onnx"
 YUNET_SHA256 = "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12"
 YUNET_LICENCE = "Apache-2.0 (ShiqiYu/libfacedetection.train)"
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: `$PSPNB_CACHE`, else the user's cache folder."""
-    import pooch
-
-    return Path(os.environ.get("PSPNB_CACHE") or pooch.os_cache("pspnb"))
 
 
 def file_sha256(path: str | os.PathLike) -> str:
@@ -101,7 +95,8 @@ class _ResumingDownload:
 
     def _receive(self, url: str) -> None:
         import requests
-        from tqdm import tqdm
+
+        from pspnb.files.progress import progress_bar
 
         have = self.part.stat().st_size if self.part.exists() else 0
         headers = {"Range": f"bytes={have}-"} if have else {}
@@ -112,7 +107,7 @@ class _ResumingDownload:
             continued = response.status_code == 206
             start = have if continued else 0
             total = int(response.headers.get("Content-Length", 0)) + start
-            bar = tqdm(total=total or None, initial=start, unit="B", unit_scale=True, disable=not self.progress)
+            bar = progress_bar(total=total or None, initial=start, unit="B", unit_scale=True, wanted=self.progress)
             with open(self.part, "ab" if continued else "wb") as file, bar:
                 for chunk in response.iter_content(1 << 16):
                     file.write(chunk)

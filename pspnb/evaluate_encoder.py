@@ -4,10 +4,8 @@ The columns of Table 1, with the shipped instruments for models of Facets, with 
 Chapters: "Ablations", "Training the encoder".
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,14 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from pspnb.checks import at_least, seed_in_range
 from pspnb.errors import PspnbError
+from pspnb.files.atomic import write_json
+from pspnb.files.pictures import to_levels
+from pspnb.files.provenance import stamp
 from pspnb.psp import PSP
 from pspnb.reconstruction import Images, compare_all, intervals
-from pspnb.tasks import TASKS, Task, task_named
+from pspnb.tasks import TASKS, Task
 from pspnb.training.data import Batches, PairArrays
 
 FACETS_SIZE = 64
@@ -30,13 +32,13 @@ class Evaluation:
 
     metrics: dict[str, dict[str, float]]
     columns: dict[str, Tensor]
-    targets: UInt8[Tensor, "n 3 s s"]
-    outputs: UInt8[Tensor, "n 3 s s"]
+    targets: UInt8[Tensor, " n 3 s s"]
+    outputs: UInt8[Tensor, " n 3 s s"]
 
 
 def evaluate_model(
     model: PSP,
-    images: UInt8[Tensor, "n 3 s s"] | PairArrays,
+    images: UInt8[Tensor, " n 3 s s"] | PairArrays,
     *,
     judge: Images | None,
     distance: Callable[[Tensor, Tensor], Tensor] | None,
@@ -61,16 +63,12 @@ def evaluate_model(
         for pair in batches.once(device=device):
             output = model(pair.source, resize=None if size == model.decoder.size else size)
             target = torch.nn.functional.adaptive_avg_pool2d(pair.target, size)
-            shown.append((_levels(target), _levels(output)))
+            shown.append((to_levels(target).cpu(), to_levels(output).cpu()))
             yield output, target
 
     columns = compare_all(pairs(), judge=judge, distance=distance)  # type: ignore[arg-type]
     targets, outputs = (torch.cat(parts) for parts in zip(*shown, strict=True))
     return Evaluation(intervals(columns, seed=seed), columns, targets, outputs)
-
-
-def _levels(x: Tensor) -> Tensor:
-    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
 def evaluate(
@@ -81,7 +79,7 @@ def evaluate(
     sources: str | Path | None = None,
     n: int | None = None,
     task: str | None = None,
-    variant: str | None = None,
+    generator: str | Path | None = None,
     identity: str | Path | None = None,
     lpips: str | Path | None = None,
     device: str = "cpu",
@@ -93,13 +91,14 @@ def evaluate(
     `data`: folder of target pictures (default, for 64 px models: the test split of Facets); `sources`: of tasks that need
     label maps or sketches, with the same names. `n`: the first n only. `identity`: face-recognition file, and `lpips`: file
     of AlexNet's weights (default: downloaded), for models of other sizes than 64 px; without `identity` similarity is left
-    out. `task` and `variant` where run or file don't tell. Returns what metrics.json holds. Raises PspnbError.
+    out. `task` where run or file don't tell, `generator` where a run's has moved. Returns what metrics.json holds.
     """
     from pspnb.ablate_pictures import worst_figure, write_figure
-    from pspnb.images import write_atomically
-    from pspnb.training.export import commit, hardware
 
-    model, chosen = load_any(what, task=task, variant=variant, device=device)
+    made = stamp(seed=seed, device=device)
+    at_least(1, n=n)
+    seed_in_range(seed)
+    model, chosen = load_any(what, task=task, generator=generator, device=device)
     arrays, about = _pictures(model, chosen, data, sources, progress=progress)
     if n is not None:
         if not 1 <= n <= len(arrays):
@@ -115,46 +114,25 @@ def evaluate(
         "n": len(arrays),
         "metrics": found.metrics,
         "instruments": instruments,
-        "provenance": {
-            "commit": commit(), "seed": seed, "device": hardware(device),
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        },
-    }  # fmt: skip
+        "provenance": made,
+    }
     out = Path(out)
     write_figure(worst_figure(found.targets, found.outputs, found.columns), out / "worst.png")
-    write_atomically(out / "metrics.json", lambda stream: stream.write((json.dumps(result, indent=1) + "\n").encode()))
+    write_json(out / "metrics.json", result)
     return result
 
 
 def load_any(
-    what: str | Path, *, task: str | None = None, variant: str | None = None, device: str = "cpu"
+    what: str | Path, *, task: str | None = None, generator: str | Path | None = None, device: str = "cpu"
 ) -> tuple[PSP, Task]:
-    """A model and its task, from a run's folder, a shipped name or a checkpoint file. Raises PspnbError."""
+    """A model and its task, from whatever `pspnb.load` takes. Raises PspnbError."""
     import pspnb
     from pspnb.translate import task_of
 
-    if Path(what).is_dir():
-        return _from_run(Path(what), task=task, variant=variant, device=device)
-    model = pspnb.load(what, device=device)
+    model = pspnb.load(what, device=device, generator=generator)
     if not isinstance(model, PSP):
         raise PspnbError(f"expected a model that translates images, {what} is a {type(model).__name__}")
     return model.eval(), task_of(model, model_name=str(what), task=task)
-
-
-def _from_run(run: Path, *, task: str | None, variant: str | None, device: str) -> tuple[PSP, Task]:
-    from pspnb.training.recipes import best_state, recipe_of, run_model
-
-    if not any((run / name).exists() for name in ("best.pt", "checkpoint.pt")):
-        raise PspnbError(f"{run}: expected the folder of a run, with best.pt or checkpoint.pt in it")
-    about = best_state(run)["identity"]
-    name, kind = task or about["task"], variant or recipe_of(run).get("variant", "psp")
-    try:
-        model = run_model(run, task=name, variant=kind)
-    except RuntimeError as error:  # tensors of other names or shapes
-        raise PspnbError(
-            f"{run}: not an encoder of variant {kind!r}; expected --variant with the one trained"
-        ) from error
-    return model.to(device), task_named(name)
 
 
 def _pictures(

@@ -23,7 +23,7 @@ class Job:
 
     @property
     def done(self) -> bool:
-        return all(path.exists() for path in self.outputs)
+        return all(os.path.exists(path) for path in self.outputs)  # False for a name that is too long
 
 
 @dataclass
@@ -49,6 +49,9 @@ def plan_jobs(source: str | os.PathLike, output: str | os.PathLike, *, endings: 
     Sub-folders are mirrored and names cannot collide (see `images.output_names`). Raises ImageError when there is nothing
     to read, and PspnbError when `output` is a file or the input folder, or when an output would replace an input.
     """
+    for path, what in ((source, "input"), (output, "output folder")):
+        if os.fspath(path) == "":
+            raise PspnbError(f"expected an {what}, got an empty path")
     source, output = Path(source), Path(output)
     if output.exists() and not output.is_dir():
         raise PspnbError(f"{output}: expected a folder for the results, this is a file")
@@ -67,7 +70,7 @@ def plan_jobs(source: str | os.PathLike, output: str | os.PathLike, *, endings: 
 
 
 def failed(report: Report, error: PspnbError, *, only: bool) -> None:
-    """Note a failure and go on; where the input is the only one, the failure is that of the whole run."""
+    """Add a failure to the report; raise it instead if this was the only input."""
     if only:
         raise error
     report.failures.append(str(error))

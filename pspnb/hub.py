@@ -1,4 +1,4 @@
-"""Names to files: the shipped models with their cards, and where the official ones are to be had.
+"""The shipped models by name, with their cards, and links to the official files.
 
 Chapter: "Using pspnb". Listing names opens no weights and imports no torch.
 """
@@ -87,7 +87,7 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         module = build(description["architecture"])
     weights = {key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()}
-    # A buffer that published checkpoints keep outside the state dict, and so do we.
+    # A buffer that is stored beside the state dict, as in published checkpoints.
     average = weights.pop("latent_avg") if "latent_avg" in weights and "latent_avg" not in module.state_dict() else None
     missing, unexpected = module.load_state_dict(weights, strict=False)
     missing = [key for key in missing if not _loaded_with_a_part(key, description["architecture"])]
@@ -97,6 +97,8 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
         )
     if average is not None:
         module.get_buffer("latent_avg").copy_(average)
+    if isinstance(module, _class("PSP")):
+        module.task = description.get("task")  # type: ignore[assignment]
     return placed(module.eval(), device)
 
 

@@ -38,10 +38,10 @@ class Inversion:
         seconds: wall time of all images together.
     """
 
-    codes: Float[Tensor, "b n d"]
-    images: Float[Tensor, "b 3 h w"]
+    codes: Float[Tensor, " b n d"]
+    images: Float[Tensor, " b 3 h w"]
     losses: list[float]
-    per_image: Float[Tensor, "b"]
+    per_image: Float[Tensor, " b"]
     seconds: float
 
 
@@ -50,9 +50,9 @@ class Step:
     """What a callback sees before step `index` is taken: codes, what they draw, the losses of the images. No graph."""
 
     index: int
-    codes: Float[Tensor, "b n d"]
-    images: Float[Tensor, "b 3 h w"]
-    losses: Float[Tensor, "b"]
+    codes: Float[Tensor, " b n d"]
+    images: Float[Tensor, " b 3 h w"]
+    losses: Float[Tensor, " b"]
 
 
 def learning_rate(step: int, steps: int, lr: float, *, warm_up: float = WARM_UP, cool_down: float = COOL_DOWN) -> float:
@@ -65,10 +65,10 @@ def learning_rate(step: int, steps: int, lr: float, *, warm_up: float = WARM_UP,
 
 def invert(
     generator: Generator,
-    targets: Float[Tensor, "b c h w"],
+    targets: Float[Tensor, " b c h w"],
     *,
     distance: Callable[[Tensor, Tensor], Tensor] | None,
-    start: Float[Tensor, "b2 n d"] | Float[Tensor, "b2 d"] | None = None,
+    start: Float[Tensor, " b2 n d"] | Float[Tensor, " b2 d"] | None = None,
     steps: int = 500,
     lr: float = 0.1,
     l2: float = 1.0,

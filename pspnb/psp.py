@@ -3,6 +3,8 @@
 Source: pSp, equation 1: pSp(x) = G(E(x) + mean latent). Chapter: "The architecture".
 """
 
+import math
+import warnings
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,6 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pspnb.nn.stylegan2 import Generator, NoiseSpec
+
+# Beyond this no sum of effects explains a pixel value: it is one of 0 ... 255.
+FAR_OUTSIDE = 10.0
 
 
 class PSP(nn.Module):
@@ -23,13 +28,15 @@ class PSP(nn.Module):
     """
 
     latent_avg: Tensor
+    task: str | None = None
+    """Name of the task it was trained for (`pspnb.tasks`), where its card, file or run says so."""
 
     def __init__(
         self,
         encoder: nn.Module,
         decoder: Generator,
         *,
-        latent_avg: Float[Tensor, "d"] | Float[Tensor, "n d"] | None = None,
+        latent_avg: Float[Tensor, " d"] | Float[Tensor, " n d"] | None = None,
         start_from_latent_avg: bool = True,
     ):
         super().__init__()
@@ -50,36 +57,36 @@ class PSP(nn.Module):
         """Side in pixels of the images the encoder reads."""
         return cast(int, self.encoder.input_size)
 
-    def encode(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
+    def encode(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b n d"]:
         """Images in [-1, 1] (label maps: one-hot) -> codes, mean latent included. Outside training NaN is refused."""
-        if not self.training and not torch.isfinite(x).all():
-            raise ValueError("expected finite pixel values, got NaN or infinity in the encoder's input")
+        if not self.training:
+            _check_range(x)
         codes = self.decoder.to_w_plus(self.encoder(x))
         return codes + self.latent_avg if self.start_from_latent_avg else codes
 
     def decode(
         self,
-        codes: Float[Tensor, "b n d"] | Float[Tensor, "b d"],
+        codes: Float[Tensor, " b n d"] | Float[Tensor, " b d"],
         *,
         noise: NoiseSpec = "const",
         resize: int | None = None,
         generator: torch.Generator | None = None,
-    ) -> Float[Tensor, "b 3 H H"]:
+    ) -> Float[Tensor, " b 3 H H"]:
         """Codes -> images at the generator's size, or pooled by averaging to `resize` px (published: 256)."""
         y = self.decoder.synthesize(codes, noise=noise, generator=generator)
         return y if resize is None else F.adaptive_avg_pool2d(y, resize)
 
-    def from_z(self, z: Float[Tensor, "b k"], *, truncation: float = 1.0) -> Float[Tensor, "b n d"]:
+    def from_z(self, z: Float[Tensor, " b k"], *, truncation: float = 1.0) -> Float[Tensor, " b n d"]:
         """Codes of random faces: the generator's mapping network, repeated for every style."""
         return self.decoder.to_w_plus(self.decoder.map(z, truncation=truncation))
 
     def mix(
         self,
-        codes: Float[Tensor, "b n d"],
+        codes: Float[Tensor, " b n d"],
         latent_mask: Sequence[int],
-        inject_latent: Float[Tensor, "b2 n2 d2"] | None = None,
+        inject_latent: Float[Tensor, " b2 n2 d2"] | None = None,
         alpha: float | None = None,
-    ) -> Float[Tensor, "b n d"]:
+    ) -> Float[Tensor, " b n d"]:
         """Replace the styles in `latent_mask` (0-based) by those of `inject_latent`, or blend: alpha inject + (1 - alpha) codes.
 
         Without `inject_latent` the masked styles become zero, as published. `codes` is not changed.
@@ -103,15 +110,15 @@ class PSP(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "b c h w"],
+        x: Float[Tensor, " b c h w"],
         *,
         resize: int | None = None,
         latent_mask: Sequence[int] | None = None,
-        inject_latent: Float[Tensor, "b2 n2 d2"] | None = None,
+        inject_latent: Float[Tensor, " b2 n2 d2"] | None = None,
         alpha: float | None = None,
         noise: NoiseSpec = "const",
         return_codes: bool = False,
-    ) -> Float[Tensor, "b 3 H H"] | tuple[Float[Tensor, "b 3 H H"], Float[Tensor, "b n d"]]:
+    ) -> Float[Tensor, " b 3 H H"] | tuple[Float[Tensor, " b 3 H H"], Float[Tensor, " b n d"]]:
         """Encode, optionally mix, decode. Images, or (images, codes) with `return_codes`."""
         codes = self.encode(x)
         if latent_mask is not None:
@@ -122,14 +129,14 @@ class PSP(nn.Module):
     @torch.no_grad()
     def sample(
         self,
-        x: Float[Tensor, "b c h w"],
+        x: Float[Tensor, " b c h w"],
         *,
         n: int = 5,
         layers: Sequence[int],
         alpha: float | None = None,
         seed: int = 0,
         resize: int | None = None,
-    ) -> Float[Tensor, "b n 3 H H"]:
+    ) -> Float[Tensor, " b n 3 H H"]:
         """Several outputs for each input: `layers` take the styles of `n` random w (pSp section 3.2).
 
         Output k uses the same w for every image and any n, drawn on the CPU from `seed`.
@@ -139,3 +146,15 @@ class PSP(nn.Module):
         injected = self.from_z(z.to(codes))
         outputs = [self.decode(self.mix(codes, layers, w[None], alpha), resize=resize) for w in injected]
         return torch.stack(outputs, dim=1)
+
+
+def _check_range(x: Float[Tensor, " b c h w"]) -> None:
+    """ValueError for NaN and infinity; a warning for pictures in 0 ... 255, of which an encoder makes some other face."""
+    largest = float(x.detach().abs().amax()) if x.numel() else 0.0
+    if not math.isfinite(largest):
+        raise ValueError("expected finite pixel values, got NaN or infinity in the encoder's input")
+    if largest > FAR_OUTSIDE:
+        warnings.warn(
+            f"expected pixel values in [-1, 1], got {largest:.4g}; a picture in 0 ... 255 needs x / 127.5 - 1",
+            stacklevel=3,
+        )

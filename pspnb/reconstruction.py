@@ -46,8 +46,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 
 
 def compare(
-    output: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h2 w2"], *, judge: Images | None, distance: Images | None
-) -> dict[str, Float[Tensor, "b"]]:  # fmt: skip
+    output: Float[Tensor, " b 3 h w"], target: Float[Tensor, " b 3 h2 w2"], *, judge: Images | None, distance: Images | None
+) -> dict[str, Float[Tensor, " b"]]:  # fmt: skip
     """Similarity, lpips, mse, psnr and ssim of each pair of images in [-1, 1], at the size of the smaller one.
 
     `output` is clamped first, as a stored picture is. `judge` gives embeddings (b, e), of which the cosine is taken;
@@ -71,7 +71,7 @@ def _pooled(x: Tensor, size: int) -> Tensor:
 @torch.no_grad()
 def compare_all(
     pairs: Iterable[tuple[Tensor, Tensor]], *, judge: Images | None, distance: Images | None
-) -> dict[str, Float[Tensor, "n"]]:
+) -> dict[str, Float[Tensor, " n"]]:
     """`compare` for batches of (output, target), joined, on the CPU."""
     parts = [compare(output, target, judge=judge, distance=distance) for output, target in pairs]
     return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
@@ -79,12 +79,12 @@ def compare_all(
 
 def measure(
     model: nn.Module | Images,
-    images: Float[Tensor, "n 3 s s"] | UInt8[Tensor, "n 3 s s"],
+    images: Float[Tensor, " n 3 s s"] | UInt8[Tensor, " n 3 s s"],
     *,
     judge: Images | None,
     distance: Images | None,
     batch: int = 50,
-) -> dict[str, Float[Tensor, "n"]]:
+) -> dict[str, Float[Tensor, " n"]]:
     """similarity, lpips, mse, psnr, ssim of each image and what `model` (a PSP, or a function) makes of it.
 
     `images` are in [-1, 1], or 0 ... 255 if 8-bit, where the model is. A PSP is used as it is: call `.eval()` before.
@@ -102,7 +102,7 @@ def as_unit(images: Tensor) -> Tensor:
 # ---- intervals -----------------------------------------------------------------------------------------------------
 
 
-def interval(values: Float[Tensor, "n"], *, seed: int = 0) -> Interval:
+def interval(values: Float[Tensor, " n"], *, seed: int = 0) -> Interval:
     """Mean and 95 % bootstrap interval."""
     value, lo, hi = bootstrap_interval(values, seed=seed)
     return {"value": value, "lo": lo, "hi": hi, "n": len(values)}
@@ -126,7 +126,7 @@ def paired(a: Mapping[str, Tensor], b: Mapping[str, Tensor], *, seed: int = 0) -
     return out
 
 
-def quotient(a: Float[Tensor, "n"], b: Float[Tensor, "m"], *, seed: int = 0, rounds: int = 1000) -> Interval:
+def quotient(a: Float[Tensor, " n"], b: Float[Tensor, " m"], *, seed: int = 0, rounds: int = 1000) -> Interval:
     """mean(a) / mean(b), with an interval from drawing both anew, independently."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -142,8 +142,8 @@ def quotient(a: Float[Tensor, "n"], b: Float[Tensor, "m"], *, seed: int = 0, rou
 
 
 def seconds_in_turns(
-    rows: Mapping[str, Images], images: Float[Tensor, "n 3 s s"], *, turns: Mapping[str, int], threads: int
-) -> dict[str, Float[Tensor, "t"]]:
+    rows: Mapping[str, Images], images: Float[Tensor, " n 3 s s"], *, turns: Mapping[str, int], threads: int
+) -> dict[str, Float[Tensor, " t"]]:
     """Seconds per image at batch 1 for every row, `turns[row]` images each, with `threads` CPU threads.
 
     The rows take turns image by image, so that a machine that slows down for a while slows all of them. A row's first

@@ -66,11 +66,11 @@ class Task:
 
     def prepare(
         self,
-        picture: UInt8[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w"],
+        picture: UInt8[np.ndarray, " h w 3"] | UInt8[np.ndarray, " h w"],
         size: int,
         *,
         factor: int | None = None,
-    ) -> Float[Tensor, "c s s"]:
+    ) -> Float[Tensor, " c s s"]:
         """What the encoder of this task reads for one 8-bit picture, as in the published inference: no flip, no chance.
 
         Sketches and label maps are (h, w), everything else (h, w, 3). `factor` shrinks the picture first
@@ -93,12 +93,12 @@ class Task:
 
     def pair(
         self,
-        images: Float[Tensor, "b 3 h w"],
+        images: Float[Tensor, " b 3 h w"],
         *,
         generator: torch.Generator,
-        given: Float[Tensor, "b c h w"] | Integer[Tensor, "b h w"] | None = None,
+        given: Float[Tensor, " b c h w"] | Integer[Tensor, " b h w"] | None = None,
         train: bool = True,
-    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 3 h w"]]:
+    ) -> tuple[Float[Tensor, " b c h w"], Float[Tensor, " b 3 h w"]]:
         """Source and target of a step, from images in [-1, 1].
 
         `given` is what cannot be computed from the image: label maps for segmentation (required), sketches in [0, 1]
@@ -135,7 +135,7 @@ class Task:
         return [self.factors[i] for i in drawn.tolist()]
 
     @staticmethod
-    def _with_hole(images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
+    def _with_hole(images: Float[Tensor, " b 3 s s"]) -> Float[Tensor, " b 3 s s"]:
         return transforms.mask_out(images, transforms.triangular_mask(images.shape[-1]))
 
 

@@ -7,44 +7,39 @@ label maps one-hot; pictures of another size or shape are resized to the encoder
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
-from pspnb import hub
+from pspnb.checks import at_least, between, seed_in_range
+from pspnb.codes import CodesFile, checked, is_codes_file, read_codes, read_direction
+from pspnb.device import pick_device as pick_device
+from pspnb.edits import Edits, planned_edits
 from pspnb.errors import ImageError, LoadError, PspnbError
+from pspnb.files.progress import progress_bar
 from pspnb.folders import FORMATS, Job, Report, failed, plan_jobs
-from pspnb.images import read_grey, read_image, read_labels, to_image, write_atomically, write_image
+from pspnb.images import read_grey, read_image, read_labels, to_image, write_image
 from pspnb.psp import PSP
 from pspnb.tasks import TASKS, Task, task_named
+from pspnb.transforms import CELEBA_COLOURS, colour_labels
 
 _TASK_BY_CHANNELS = {1: "sketch", 3: "inversion", 11: "segmentation_helen", 19: "segmentation"}
 
 
-def pick_device(name: str = "auto") -> str:
-    """ "auto": the GPU if CUDA sees one, else the CPU; any other name as it is. Raises PspnbError if it cannot be used."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise PspnbError(f"cannot use the device {name!r} ({reason}); expected auto, cpu or cuda") from error
-    return name
-
-
 def task_of(psp: PSP, *, model_name: str = "", task: str | None = None) -> Task:
-    """The task of a model: the one that is named, else that of its card or file name, else the usual of its channels.
+    """The task of a model: the one that is named, else that of its card, file or run, else the one in the file's name, else
+    the default for its number of channels.
 
     Raises PspnbError when the task is unknown or reads another number of channels.
     """
     channels = int(psp.encoder.in_channels)  # type: ignore[arg-type]
-    guess = task or _task_by_name(model_name, channels) or _TASK_BY_CHANNELS.get(channels)
+    guess = task or psp.task or _task_by_name(model_name, channels) or _TASK_BY_CHANNELS.get(channels)
     if guess is None:
         raise PspnbError(f"the model reads {channels} channels; expected --task, one of {', '.join(TASKS)}")
     try:
@@ -57,9 +52,7 @@ def task_of(psp: PSP, *, model_name: str = "", task: str | None = None) -> Task:
 
 
 def _task_by_name(model_name: str, channels: int) -> str | None:
-    """From the card of a shipped model, else the longest task name in the file's name: psp_celebs_super_resolution.pt."""
-    if model_name in hub.available() and "task" in hub.card(model_name):
-        return hub.card(model_name)["task"]
+    """The longest task name in the file's name: psp_celebs_super_resolution.pt."""
     fitting = [name for name in TASKS if name in Path(model_name).stem and TASKS[name].in_channels == channels]
     return max(fitting, key=len, default=None)
 
@@ -86,40 +79,62 @@ def translate(
     task: Task,
     codes: str | os.PathLike | None = None,
     n_samples: int = 0,
+    mix: str | os.PathLike | None = None,
     layers: Sequence[int] | None = None,
     alpha: float | None = None,
     seed: int = 0,
+    direction: str | os.PathLike | None = None,
+    strength: float | None = None,
     factor: int | None = None,
+    resize: int | None = None,
+    side_by_side: bool = False,
     batch_size: int | None = None,
     image_format: str = "png",
     overwrite: bool = False,
     progress: bool = True,
 ) -> Report:
-    """Translate an image, every image of a folder, or a `.safetensors` file of codes; write pictures to `output`.
+    """Translate an image, every image of a folder, or a file of codes (`pspnb.codes`); write pictures to `output`.
 
     With `n_samples`, that many outputs for each input whose styles `layers` are redrawn (blended by `alpha`; both default to
-    the task's). With `codes`, the codes of every input go to that `.safetensors` file, by output name, each (n_styles, d).
-    An input that cannot be read is listed in the report and the rest goes on; if it is the only one, its error is raised.
+    the task's). With `mix`, a picture or a file of one code, these styles are that one's. `strength` times the `direction` of
+    a file is added to every code. `resize` pools outputs to that size (published: 256); `side_by_side` puts the input on the
+    left of each output. With `codes`, the codes of every input, unedited, go to that `.safetensors` file, by output name,
+    each (n_styles, d). An input that cannot be read is listed in the report and the rest goes on; if it is the only one, its
+    error is raised.
     """
     if image_format not in FORMATS:
         raise PspnbError(f"expected an image format of {', '.join(FORMATS)}, got {image_format!r}")
     if batch_size is not None and batch_size < 1:
         raise PspnbError(f"expected a batch size of at least 1, got {batch_size}")
-    sampling = _sampling(psp, task, n_samples, layers, alpha)
-    endings = [f"_sample{i}.{image_format}" for i in range(n_samples)] if n_samples else [f".{image_format}"]
-    reader = (
-        _CodesReader(psp, source) if str(source).endswith(".safetensors") else _ImageReader(psp, source, task, factor)
+    at_least(1, factor=factor)
+    seed_in_range(seed)
+    between(1, psp.decoder.size, resize=resize)
+    edits = planned_edits(
+        psp,
+        task,
+        n_samples=n_samples,
+        other=None if mix is None else _one_code(psp, mix, task, factor),
+        layers=layers,
+        alpha=alpha,
+        seed=seed,
+        direction=None if direction is None else read_direction(direction, psp),
+        strength=strength,
     )
-    store = _CodesFile(codes, psp) if codes is not None else None
+    endings = [f"_sample{i}.{image_format}" for i in range(n_samples)] if n_samples else [f".{image_format}"]
+    reader = _CodesReader(psp, source) if is_codes_file(source) else _ImageReader(psp, source, task, factor)
+    if side_by_side and isinstance(reader, _CodesReader):
+        raise PspnbError("--side-by-side needs input images, and this is a file of codes")
+    draw = _Drawing(psp, reader, edits, resize, side_by_side)
+    store = CodesFile(codes, psp) if codes is not None else None
 
     jobs = reader.jobs(output, endings)
     report = Report()
     todo = [job for job in jobs if overwrite or not (job.done and (store is None or job.name in store))]
     report.kept = len(jobs) - len(todo)
     try:
-        with tqdm(total=len(todo), unit="image", disable=None if progress else True) as bar:
+        with progress_bar(total=len(todo), unit="image", wanted=progress) as bar:
             for batch in _batches(todo, batch_size or _default_batch(psp)):
-                _translate_batch(psp, reader, batch, sampling, seed, store, report, only=len(jobs) == 1)
+                _translate_batch(draw, batch, store, report, only=len(jobs) == 1)
                 bar.update(len(batch))
     finally:
         if store is not None:
@@ -127,79 +142,92 @@ def translate(
     return report
 
 
-def _translate_batch(
-    psp: PSP,
-    reader: _ImageReader | _CodesReader,
-    batch: list[Job],
-    sampling: Mapping,
-    seed: int,
-    store: _CodesFile | None,
-    report: Report,
-    *,
-    only: bool,
-) -> None:
+def _translate_batch(draw: _Drawing, batch: list[Job], store: CodesFile | None, report: Report, *, only: bool) -> None:
     """Read, run and write up to one batch of jobs; unreadable ones leave the batch."""
     readable, stack = [], []
     for job in batch:
         try:
-            stack.append(reader.read(job))
+            stack.append(draw.reader.read(job))
             readable.append(job)
         except ImageError as error:
             failed(report, error, only=only)
     if not stack:
         return
-    w, pictures = _run(psp, reader, torch.stack(stack), sampling, seed)
-    for job, code, outputs in zip(readable, w, pictures, strict=True):
+    w, pictures = draw(torch.stack(stack))
+    for job, x, code, outputs in zip(readable, stack, w, pictures, strict=True):
         try:
-            images = [to_image(picture) for picture in outputs]
+            images = [draw.image(x, picture) for picture in outputs]
         except ImageError as error:
             failed(report, ImageError(f"{job.source}: {error}"), only=only)
             continue
-        for path, image in zip(job.outputs, images, strict=True):
-            write_image(image, path)
+        try:
+            for path, image in zip(job.outputs, images, strict=True):
+                write_image(image, path)
+        except ImageError as error:  # a name that the file system does not take
+            failed(report, error, only=only)
+            continue
         if store is not None:
             store[job.name] = code
         report.written += 1
 
 
-def _run(
-    psp: PSP, reader: _ImageReader | _CodesReader, x: Tensor, sampling: Mapping, seed: int
-) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b k 3 h h"]]:
-    """Codes and pictures of a batch, on the CPU. Raises PspnbError when the device's memory does not suffice."""
-    try:
-        w = reader.codes(x.to(psp.latent_avg.device))
-        return w.cpu(), _decode(psp, w, sampling, seed).cpu()
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise PspnbError(f"not enough memory for {len(x)} at a time; expected a smaller --batch-size") from error
-        raise
+@dataclass(frozen=True)
+class _Drawing:
+    """From inputs to pictures: which model, what is done to the codes, and how a result is shown."""
+
+    psp: PSP
+    reader: _ImageReader | _CodesReader
+    edits: Edits
+    resize: int | None
+    side_by_side: bool
+
+    def __call__(self, x: Tensor) -> tuple[Float[Tensor, " b n d"], Float[Tensor, " b k 3 h h"]]:
+        """Codes (before any edit) and pictures of a batch, on the CPU. PspnbError when the memory does not suffice."""
+        psp = self.psp
+        try:
+            w = self.reader.codes(x.to(psp.latent_avg.device))
+            outputs = [psp.decode(codes, resize=self.resize) for codes in self.edits(psp, w)]
+            return w.cpu(), torch.stack(outputs, dim=1).cpu()
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise PspnbError(
+                    f"not enough memory for {len(x)} at a time; expected a smaller --batch-size"
+                ) from error
+            raise
+
+    def image(self, x: Tensor, picture: Float[Tensor, " 3 h h"]) -> Image.Image:
+        """The result as it is written, where asked for with its input on the left. ImageError when it is not finite."""
+        result = to_image(picture)
+        if not self.side_by_side or isinstance(self.reader, _CodesReader):
+            return result
+        sheet = Image.new("RGB", (2 * result.width, result.height))
+        sheet.paste(shown(x, self.reader.task).resize(result.size, Image.Resampling.BICUBIC), (0, 0))
+        sheet.paste(result, (result.width, 0))
+        return sheet
 
 
-def _decode(psp: PSP, w: Float[Tensor, "b n d"], sampling: Mapping, seed: int) -> Float[Tensor, "b k 3 h h"]:
-    """Pictures of codes: one each, or one for each of the shared random styles."""
-    if not sampling:
-        return psp.decode(w)[:, None]
-    z = torch.randn(sampling["n"], psp.decoder.z_dim, generator=torch.Generator().manual_seed(seed))
-    injected = psp.from_z(z.to(w))
-    mixed = [psp.mix(w, sampling["layers"], other[None], sampling["alpha"]) for other in injected]
-    return torch.stack([psp.decode(codes) for codes in mixed], dim=1)
+def shown(x: Float[Tensor, " c s s"], task: Task) -> Image.Image:
+    """What the encoder reads, as a picture for people: label maps in colours (or greys), sketches as they are."""
+    if task.source == "labels":
+        labels = x.argmax(dim=0).numpy()
+        if task.in_channels == len(CELEBA_COLOURS):
+            return Image.fromarray(colour_labels(labels))
+        return Image.fromarray((labels * (255 // (task.in_channels - 1))).astype(np.uint8)).convert("RGB")
+    return to_image(x.expand(3, -1, -1) * 2 - 1 if task.source == "sketch" else x)
 
 
-def _sampling(psp: PSP, task: Task, n: int, layers: Sequence[int] | None, alpha: float | None) -> dict:
-    """The arguments of several outputs per input, checked; empty for one output."""
-    if n < 0:
-        raise PspnbError(f"expected a number of samples of at least 0, got {n}")
-    if n == 0:
-        if layers is not None or alpha is not None:
-            raise PspnbError("--layers and --alpha belong to --n-samples; expected it too")
-        return {}
-    if layers is None:
-        layers, alpha = task.layers(psp.n_styles), task.sample_alpha if alpha is None else alpha
-        if not layers:
-            raise PspnbError(f"the task {task.name} has one answer; expected --layers to say which styles to redraw")
-    if alpha is not None and not 0 <= alpha <= 1:
-        raise PspnbError(f"expected an alpha within 0 and 1, got {alpha}")
-    return {"n": n, "layers": list(layers), "alpha": alpha}
+def _one_code(psp: PSP, path: str | os.PathLike, task: Task, factor: int | None) -> Float[Tensor, " n d"]:
+    """The code of the picture, or in the file, that others are mixed with. PspnbError when it is not one."""
+    if is_codes_file(path):
+        codes = read_codes(path)
+        if len(codes) != 1:
+            raise PspnbError(f"{path}: expected one code to mix with, found {len(codes)}")
+        return checked(next(iter(codes.values())), psp, str(path))
+    if not Path(path).is_file():
+        raise ImageError(f"{path}: expected a picture, or a file of one code, to mix with; no such file")
+    reader = _ImageReader(psp, path, task, factor)
+    x = reader.read(Job(Path(path), "", ()))
+    return reader.codes(x[None].to(psp.latent_avg.device))[0]
 
 
 def _batches(jobs: list[Job], size: int) -> Iterator[list[Job]]:
@@ -221,7 +249,7 @@ class _ImageReader:
     def jobs(self, output: str | os.PathLike, endings: Sequence[str]) -> list[Job]:
         return plan_jobs(self.source, output, endings=endings)
 
-    def read(self, job: Job) -> Float[Tensor, "c s s"]:
+    def read(self, job: Job) -> Float[Tensor, " c s s"]:
         if self.task.source == "labels":
             image = read_labels(job.source, n_classes=self.task.in_channels)
         elif self.task.source == "sketch":
@@ -230,7 +258,7 @@ class _ImageReader:
             image = read_image(job.source)
         return self.task.prepare(np.array(image), self.psp.input_size, factor=self.factor)
 
-    def codes(self, x: Float[Tensor, "b c s s"]) -> Float[Tensor, "b n d"]:
+    def codes(self, x: Float[Tensor, " b c s s"]) -> Float[Tensor, " b n d"]:
         return self.psp.encode(x)
 
 
@@ -239,7 +267,7 @@ class _CodesReader:
 
     def __init__(self, psp: PSP, source: str | os.PathLike):
         self.psp, self.path = psp, Path(source)
-        self.tensors = _read_codes(self.path)
+        self.tensors = read_codes(self.path)
 
     def jobs(self, output: str | os.PathLike, endings: Sequence[str]) -> list[Job]:
         names = sorted(self.tensors)
@@ -250,58 +278,8 @@ class _CodesReader:
         outputs = [tuple(Path(output) / f"{name}{ending}" for ending in endings) for name in names]
         return [Job(self.path, name, paths) for name, paths in zip(names, outputs, strict=True)]
 
-    def read(self, job: Job) -> Float[Tensor, "n d"]:
-        return _checked(self.tensors[job.name], self.psp, f"{self.path}: {job.name}")
+    def read(self, job: Job) -> Float[Tensor, " n d"]:
+        return checked(self.tensors[job.name], self.psp, f"{self.path}: {job.name}")
 
-    def codes(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def codes(self, x: Float[Tensor, " b n d"]) -> Float[Tensor, " b n d"]:
         return x
-
-
-class _CodesFile:
-    """Codes by output name, gathered during a run and written at its end, beside those that the file already holds."""
-
-    def __init__(self, path: str | os.PathLike, psp: PSP):
-        self.path = Path(path)
-        if self.path.suffix != ".safetensors":
-            raise PspnbError(f"{self.path}: expected a name that ends in .safetensors for the codes")
-        self.tensors = _read_codes(self.path) if self.path.exists() else {}
-        for name, code in self.tensors.items():
-            _checked(code, psp, f"{self.path}: {name}")
-        self.changed = False
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.tensors
-
-    def __setitem__(self, name: str, code: Float[Tensor, "n d"]) -> None:
-        self.tensors[name], self.changed = code.contiguous(), True
-
-    def save(self) -> None:
-        from safetensors.torch import save
-
-        if self.changed:
-            data = save(self.tensors)
-            write_atomically(self.path, lambda stream: stream.write(data))
-
-
-def _read_codes(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        tensors = load(path.read_bytes())
-    except OSError as error:
-        raise LoadError(f"{path}: cannot read: {error.strerror or error}") from error
-    except SafetensorError as error:
-        raise LoadError(f"{path}: damaged, or not a safetensors file of codes") from error
-    if not tensors:
-        raise LoadError(f"{path}: expected codes, found an empty file of tensors")
-    return tensors
-
-
-def _checked(code: Tensor, psp: PSP, where: str) -> Float[Tensor, "n d"]:
-    expected = (psp.n_styles, psp.decoder.style_dim)
-    if tuple(code.shape) != expected or not code.is_floating_point():
-        raise ImageError(f"{where}: expected codes of shape {expected}, floating point, found {tuple(code.shape)}")
-    if not torch.isfinite(code).all():
-        raise ImageError(f"{where}: the codes hold NaN or infinite values")
-    return code.float()

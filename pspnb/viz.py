@@ -70,7 +70,7 @@ def use_style() -> None:
     plt.rcParams.update(STYLE)
 
 
-def to_uint8(images: Float[Tensor, "*batch c h w"]) -> UInt8[np.ndarray, "*batch h w 3"]:
+def to_uint8(images: Float[Tensor, " *batch c h w"]) -> UInt8[np.ndarray, " *batch h w 3"]:
     """Images in [-1, 1] as 8-bit RGB, channels last; values outside the range are clipped, then rounded to nearest.
 
     One-channel images (sketches) become grey. The published code truncates where this rounds: up to one level darker.
@@ -159,7 +159,7 @@ def image_grid(
 
 
 def heat_table(
-    values: Float[Tensor, "r c"],
+    values: Float[Tensor, " r c"],
     *,
     rows: Sequence[str],
     columns: Sequence[str],
@@ -201,7 +201,7 @@ def heat_table(
     return fig
 
 
-def glow(heat: Float[Tensor, "*b h w"], images: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
+def glow(heat: Float[Tensor, " *b h w"], images: Float[Tensor, " *b 3 h w"]) -> Float[Tensor, " *b 3 h w"]:
     """Images in [-1, 1], darkened, with `heat` over them in yellow: where something looks, or where it wants a change.
 
     Each map is divided by its own maximum, and its square root is shown, so that faint values can be seen.
@@ -213,7 +213,7 @@ def glow(heat: Float[Tensor, "*b h w"], images: Float[Tensor, "*b 3 h w"]) -> Fl
     return strength * yellow + (1 - strength) * dark
 
 
-def signed(values: Float[Tensor, "*b 3 h w"], *, quantile: float = 0.995) -> Float[Tensor, "*b 3 h w"]:
+def signed(values: Float[Tensor, " *b 3 h w"], *, quantile: float = 0.995) -> Float[Tensor, " *b 3 h w"]:
     """Signed colour values, such as a gradient, as pictures in [-1, 1]: zero is mid-grey.
 
     Each picture is divided by the given quantile of its absolute values; the few larger ones are clipped.
@@ -224,8 +224,8 @@ def signed(values: Float[Tensor, "*b 3 h w"], *, quantile: float = 0.995) -> Flo
 
 
 def frame(
-    images: Float[Tensor, "*b 3 h w"], *, top: int, left: int, height: int, width: int, colour: str = "orange"
-) -> Float[Tensor, "*b 3 h w"]:
+    images: Float[Tensor, " *b 3 h w"], *, top: int, left: int, height: int, width: int, colour: str = "orange"
+) -> Float[Tensor, " *b 3 h w"]:
     """Images in [-1, 1] with the outline of a box, one pixel thick, in a colour of the palette; the originals stay."""
     rgb = [int(PALETTE[colour][i : i + 2], 16) / 127.5 - 1 for i in (1, 3, 5)]
     mask = torch.zeros(images.shape[-2:], dtype=torch.bool, device=images.device)
@@ -289,13 +289,13 @@ def image_html(frame: Any, alt: str, *, width: int) -> str:
     return f'<img class="frame" width="{width}" alt="{html.escape(alt)}" src="{source}">'
 
 
-def _rendered(figure: Figure) -> UInt8[np.ndarray, "h w 3"]:
+def _rendered(figure: Figure) -> UInt8[np.ndarray, " h w 3"]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _jpeg(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
+def _jpeg(pixels: UInt8[np.ndarray, " h w 3"]) -> bytes:
     """Without chroma subsampling, so that thin coloured lines and label maps stay sharp."""
     from PIL import Image
 
@@ -304,7 +304,7 @@ def _jpeg(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return buffer.getvalue()
 
 
-def _as_pixels(image: Any) -> UInt8[np.ndarray, "h w 3"]:
+def _as_pixels(image: Any) -> UInt8[np.ndarray, " h w 3"]:
     if isinstance(image, Tensor):
         return to_uint8(image)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3:
@@ -312,7 +312,7 @@ def _as_pixels(image: Any) -> UInt8[np.ndarray, "h w 3"]:
     raise ValueError("expected a float tensor (c, h, w) in [-1, 1] or a uint8 array (h, w, 3) as an image")
 
 
-def _as_rows(images: Any, columns: int | None) -> list[list[UInt8[np.ndarray, "h w 3"] | None]]:
+def _as_rows(images: Any, columns: int | None) -> list[list[UInt8[np.ndarray, " h w 3"] | None]]:
     if len(images) == 0:
         raise ValueError("expected at least one image, got none")
     nested = isinstance(images, list | tuple) and not _is_image(images[0]) and images[0] is not None

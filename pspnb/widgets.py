@@ -21,7 +21,7 @@ Decode = Callable[[Tensor], Tensor]
 
 def style_mixer(
     decode: Decode,
-    codes: Float[Tensor, "p n d"],
+    codes: Float[Tensor, " p n d"],
     *,
     names: Sequence[str] | None = None,
     width: int = 256,
@@ -53,7 +53,7 @@ def style_mixer(
 
 def style_editor(
     decode: Decode,
-    code: Float[Tensor, "n d"],
+    code: Float[Tensor, " n d"],
     directions: dict[str, Tensor],
     *,
     reach: float = 3.0,

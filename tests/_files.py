@@ -4,6 +4,7 @@ import math
 import pickle
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +109,12 @@ def write_ada(
     name: str = "G_ema",
     discriminator: dict[str, Tensor] | None = None,
     extra: dict | None = None,
+    bare: Callable[[object, Path], object] | None = None,
 ) -> None:
-    """A StyleGAN2-ADA snapshot: a discriminator and a generator. Its Python modules exist only while it is written."""
+    """A StyleGAN2-ADA snapshot: a discriminator and a generator. Its Python modules exist only while it is written.
+
+    `bare`: what writes the generator alone instead, such as `torch.save`.
+    """
 
     def _reconstruct_persistent_obj(meta):
         raise AssertionError("the file's own function must never be called")
@@ -124,6 +129,9 @@ def write_ada(
     sys.modules.update(fakes)
     try:
         other = _module("Discriminator", discriminator or {"b4.conv.weight": torch.ones(3, 3)})
+        if bare is not None:
+            bare(_module("Generator", tensors), path)
+            return
         content = {"D": other, name: _module("Generator", tensors), "training_set_kwargs": {"path": "x"}}
         path.write_bytes(pickle.dumps({**content, **(extra or {})}, protocol=protocol))
     finally:

@@ -120,7 +120,9 @@ def test_other_archives(tmp_path):
 
 def test_missing_files_and_folders(tmp_path):
     refused(pspnb.load, tmp_path / "absent.pt", match=r"absent\.pt: no such file")
-    refused(pspnb.load, tmp_path, match="cannot read: Is a directory")
+    refused(pspnb.load, tmp_path, match=r"expected the folder of a run, with best\.pt or checkpoint\.pt in it")
+    for load in LOADERS.values():
+        refused(load, "", match="got an empty path")
 
 
 # ---- pickles that would run code ----------------------------------------------------------------------------------
@@ -255,7 +257,7 @@ def test_wrong_style_dimension(put, content):
     )
 
 
-@pytest.mark.parametrize("shape", [(7, STYLE_DIM), (8, 3), (1, 8, STYLE_DIM), ()])
+@pytest.mark.parametrize("shape", [(7, STYLE_DIM), (8, 3), (2, 8, STYLE_DIM), ()])
 def test_wrong_latent_average(put, content, shape):
     path = put({**content, "latent_avg": torch.zeros(shape)})
     refused(pspnb.load, path, match=r"expected a latent_avg of shape \(8, 32\), \(1, 32\) or \(32,\)")

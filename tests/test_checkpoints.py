@@ -92,12 +92,13 @@ def test_depth_where_stages_have_equal_width(save, units, depth):
     assert pspnb.load(save(psp_content(original))).encoder.units == GradualStyleEncoder(8, depth=depth).units == units
 
 
-@pytest.mark.parametrize("shape", [(8, STYLE_DIM), (1, STYLE_DIM), (STYLE_DIM,)])
+@pytest.mark.parametrize("shape", [(8, STYLE_DIM), (1, 8, STYLE_DIM), (1, STYLE_DIM), (STYLE_DIM,)])
 def test_shapes_of_the_latent_average(save, shape):
     psp = tiny_psp()
     average = gauss("average", shape)
     loaded = pspnb.load(save({**psp_content(psp), "latent_avg": average}))
-    assert torch.equal(loaded.latent_avg, average.expand(8, STYLE_DIM))
+    average = average.reshape(-1, STYLE_DIM).expand(8, STYLE_DIM)
+    assert torch.equal(loaded.latent_avg, average)
     x = _x(psp)
     with torch.no_grad():
         torch.testing.assert_close(loaded.encode(x), psp.encoder(x) + average)
@@ -118,8 +119,15 @@ def test_without_latent_average_the_code_is_the_encoders_output(save):
     x = _x(psp)
     with torch.no_grad():
         assert torch.equal(pspnb.load(save(content)).encode(x), psp.encoder(x))
-        del content["opts"]
-        assert torch.equal(pspnb.load(save(content)).encode(x), psp.encoder(x))
+        for options in (None, {}, {"output_size": 32}):
+            content["opts"] = options
+            assert torch.equal(pspnb.load(save(content), start_from_latent_avg=False).encode(x), psp.encoder(x))
+            again = pspnb.load(save(content), start_from_latent_avg=True)
+            assert torch.equal(again.encode(x), psp.encoder(x) + again.decoder.mean_latent(10_000, seed=0))
+            with pytest.raises(LoadError, match="nothing says whether codes start from the mean latent"):
+                pspnb.load(save(content))
+            with pytest.raises(LoadError, match="nothing says whether codes start from the mean latent"):
+                pspnb.load(save(content["state_dict"]))
 
 
 @pytest.mark.parametrize("flag", [True, "True"])

@@ -108,11 +108,15 @@ def test_cards_name_known_classes_only(zoo):
 def test_wrong_kinds_and_names(zoo):
     psp = tiny_psp()
     zoo("facets64/inversion", psp.state_dict(), {"class": "PSP", "kwargs": {"encoder": ENCODER, "decoder": GENERATOR}})
+    assert torch.equal(
+        pspnb.load_generator("facets64/inversion").conv1.conv.weight, psp.decoder.conv1.conv.weight.half()
+    )
+    zoo("facets64/encoder", psp.encoder.state_dict(), ENCODER)
     with pytest.raises(LoadError, match="expected a generator"):
-        pspnb.load_generator("facets64/inversion")
+        pspnb.load_generator("facets64/encoder")
     with pytest.raises(LoadError, match="cannot use the device 'tpu9'"):
         pspnb.load("facets64/inversion", device="tpu9")
-    with pytest.raises(LoadError, match="there are facets64/inversion"):
+    with pytest.raises(LoadError, match="there are facets64/encoder, facets64/inversion"):
         hub.card("facets64/none")
 
 

@@ -24,7 +24,7 @@ from pspnb.losses import (
     total_loss,
     w_norm,
 )
-from pspnb.losses.basic import full_precision
+from pspnb.nn.ops import widen
 
 
 def noise(*shape, seed=0, dtype=torch.float32):
@@ -350,7 +350,7 @@ def test_losses_under_bfloat16(lpips, identity):
             got = value(loss, a.bfloat16(), b)
         assert got.dtype == torch.float32
         torch.testing.assert_close(got, expected, rtol=0.03, atol=1e-3)
-    assert full_precision(torch.zeros(1, dtype=torch.float64)).dtype == torch.float64
+    assert widen(torch.zeros(1, dtype=torch.float64)).dtype == torch.float64
 
 
 def test_errors_name_what_was_expected(lpips, identity):

@@ -67,12 +67,10 @@ PACKAGES = (
 
 
 def cache_folder() -> Path:
-    """`PSPNB_CACHE`, else the user's cache folder."""
-    if given := os.environ.get("PSPNB_CACHE"):
-        return Path(given).expanduser() / "npm"
-    import pooch
+    """Of npm's archives, in the cache folder of the package."""
+    from pspnb.files.cache import cache_folder
 
-    return Path(pooch.os_cache("pspnb")) / "npm"
+    return cache_folder() / "npm"
 
 
 def find_npm() -> str:

@@ -6,6 +6,7 @@ which allocates nothing, and take the file's own tensors: loading needs no secon
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from pspnb.nn.stylegan2 import Generator, noise_shapes
 
 Tensors = Mapping[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
+# Of the encoders of facets64, whose stages 3 and 4 have one width.
+SMALL_UNITS = (1, 1, 2, 1)
 # What reading sizes out of arbitrary tensors, and building a network of those sizes, may raise.
 _UNREADABLE = (KeyError, IndexError, ValueError, TypeError, ArithmeticError, RuntimeError)
 
@@ -42,6 +45,8 @@ def describe(tensors: Tensors) -> str:
         return "an encoder without its generator"
     if any(key.startswith("final_linear.") for key in keys):
         return "a StyleGAN2 discriminator"
+    if any(key.startswith("synthesis.b4.") for key in keys):
+        return "a generator of NVIDIA's (open it with pspnb.load_generator)"
     return f"unknown (its first tensors are {', '.join(sorted(keys)[:3])})" if keys else "empty"
 
 
@@ -57,7 +62,7 @@ def generator_arguments(tensors: Tensors) -> dict[str, Any]:
     return {
         "size": 4 * 2**n_stages,
         "style_dim": tensors["conv1.conv.modulation.weight"].shape[1],
-        "n_mlp": _count(tensors, "style.{}.weight", start=1),
+        "n_mlp": _count(tensors, "style.{}.weight", start=1) or _count(tensors, "style.layers.{}.weight"),
         "channels": channels,
         "noise": "conv1.noise.weight" in tensors,
     }
@@ -68,10 +73,24 @@ def generator(tensors: Tensors, *, lr_mlp: float = 0.01) -> Generator:
     try:
         arguments = generator_arguments(tensors)
         with torch.device("meta"):
-            module = Generator(**arguments, lr_mlp=lr_mlp)
+            module = Generator(**arguments, lr_mlp=lr_mlp, **_prior_mapping(tensors, lr_mlp))
     except _UNREADABLE as error:
         raise LoadError(f"expected a StyleGAN2 generator (rosinality names); found {describe(tensors)}") from error
     return fill(module, {**_constants(arguments, tensors), **tensors}, "generator")
+
+
+def _prior_mapping(tensors: Tensors, lr_mlp: float) -> dict[str, Any]:
+    """The mapping network of a generator with an answer key, whose tensors have other names; {} for the published one."""
+    if "style.layers.0.weight" not in tensors:
+        return {}
+    from pspnb.facets.prior import Z_DIM
+    from pspnb.models.prior_mapping import PriorMapping
+
+    hidden, n_numbers = tensors["style.layers.0.weight"].shape
+    n_mlp = _count(tensors, "style.layers.{}.weight")
+    style_dim = tensors[f"style.layers.{n_mlp - 1}.weight"].shape[0]
+    mapping = PriorMapping(style_dim=style_dim, hidden=hidden, n_mlp=n_mlp, lr_mlp=lr_mlp, n_numbers=n_numbers)
+    return {"mapping": mapping, "z_dim": Z_DIM}
 
 
 def _constants(arguments: Mapping[str, Any], tensors: Tensors) -> dict[str, Tensor]:
@@ -96,18 +115,22 @@ def _constants(arguments: Mapping[str, Any], tensors: Tensors) -> dict[str, Tens
 # ---- encoders ------------------------------------------------------------------------------------------------------
 
 
-def encoder(tensors: Tensors, *, style_dim: int) -> nn.Module:
-    """The encoder with these tensors, any of the three kinds. Raises LoadError when they are not those of one."""
+def encoder(tensors: Tensors, *, style_dim: int, hints: Mapping[str, Any] | None = None) -> nn.Module:
+    """The encoder with these tensors, any of the three kinds. Raises LoadError when they are not those of one.
+
+    `hints`: stored options. Two things that no shape tells are taken from there: "units" (of four stages of residual
+    units, where neighbours have one width) and "input_size" (of encoders that pool; default: the published 256).
+    """
     try:
         with torch.device("meta"):
-            module = _empty_encoder(tensors, style_dim)
+            module = _empty_encoder(tensors, style_dim, hints or {})
     except _UNREADABLE as error:
         raise LoadError(f"expected a pSp encoder; found {describe(tensors)}") from error
     return fill(module, tensors, "encoder")
 
 
-def _empty_encoder(tensors: Tensors, style_dim: int) -> nn.Module:
-    body = _backbone_arguments(tensors)
+def _empty_encoder(tensors: Tensors, style_dim: int, hints: Mapping[str, Any]) -> nn.Module:
+    body = _backbone_arguments(tensors, _numbers(hints.get("units")))
     body["in_channels"] = tensors["input_layer.0.weight"].shape[1]
     if "styles.0.linear.weight" in tensors:
         n_styles = _count(tensors, "styles.{}.linear.weight")
@@ -123,6 +146,7 @@ def _empty_encoder(tensors: Tensors, style_dim: int) -> nn.Module:
             maps=[n - min(halvings) for n in halvings],
             **body,
         )
+    body["input_size"] = next(iter(_numbers(hints.get("input_size")) or ()), 256)
     if "output_layer_2.3.weight" in tensors:
         bottleneck, pooled = tensors["output_layer_2.3.weight"].shape
         return NaiveWPlusEncoder(
@@ -152,13 +176,28 @@ def face_embedder(tensors: Tensors) -> FaceEmbedder:
     return fill(module, tensors, "face-recognition network")
 
 
-def _backbone_arguments(tensors: Tensors) -> dict[str, Any]:
+def _numbers(value: Any) -> tuple[int, ...] | None:
+    """Whole numbers above 0 from a stored option (one, several, or their text); None for anything else."""
+    if isinstance(value, str):
+        value = re.findall(r"\d+", value)
+    values = value if isinstance(value, (list, tuple)) else [value]
+    try:
+        numbers = tuple(int(v) for v in values)
+    except (TypeError, ValueError):
+        return None
+    return numbers if numbers and min(numbers) > 0 else None
+
+
+def _backbone_arguments(tensors: Tensors, units_hint: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Widths, units per stage and kind of an IR backbone. Raises KeyError or ValueError where they cannot be read."""
     n_units = _count(tensors, "body.{}.res_layer.1.weight")
     shapes = [tensors[f"body.{i}.res_layer.1.weight"].shape for i in range(n_units)]
     starts = [i for i, (c_out, c_in, _, _) in enumerate(shapes) if i == 0 or c_in != c_out]
-    published = {sum(units): units for units in UNITS.values()}
-    if len(starts) == 4:
+    published: dict[int, tuple[int, ...]] = {sum(units): units for units in (*UNITS.values(), SMALL_UNITS)}
+    if units_hint is not None and len(units_hint) == 4 and sum(units_hint) == n_units:
+        units: tuple[int, ...] = units_hint
+        starts = [sum(units[:i]) for i in range(4)]
+    elif len(starts) == 4:
         units = tuple(end - start for start, end in zip(starts, [*starts[1:], n_units], strict=True))
     elif n_units in published:  # stages of equal width cannot be told apart by their shapes
         units = published[n_units]

@@ -27,6 +27,7 @@ import math
 import pickle
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,20 @@ class _Lazy:
         if math.prod(self.size) > values.numel():
             raise _Refused("a tensor larger than its storage")
         return values.as_strided(self.size, self.stride, self.offset).clone()
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A tensor that needs no decoding, with the face of a `_Lazy` one."""
+
+    value: Tensor
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        return tuple(self.value.shape)
+
+    def load(self) -> Tensor:
+        return self.value
 
 
 class _Module(dict):
@@ -172,7 +187,9 @@ def read_generator(path: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle may raise anything
         first = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
         raise LoadError(f"{path}: damaged or truncated pickle ({first})") from error
-    network = content.get("G_ema", content.get("G")) if isinstance(content, dict) else content
+    network = content
+    if isinstance(content, dict) and not isinstance(content, _Module):  # a snapshot; else the network alone
+        network = content.get("G_ema", content.get("G"))
     if not isinstance(network, _Module):
         raise LoadError(f"{path}: expected a StyleGAN2-ADA pickle with a network called G_ema")
     del content  # the other networks of the file are not decoded
@@ -182,6 +199,17 @@ def read_generator(path: Path) -> dict[str, Any]:
         raise LoadError(f"{path}: {error}") from error
     except Exception as error:
         raise LoadError(f"{path}: damaged pickle ({type(error).__name__} while reading its tensors)") from error
+
+
+def is_state_dict(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are the tensors of a network of NVIDIA's, by their names."""
+    return "synthesis.b4.const" in tensors or "synthesis.input.freqs" in tensors
+
+
+def from_state_dict(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """As `read_generator`, from `G.state_dict()`. The mapping's learning-rate multiplier, which isn't in it, is taken as
+    the published 0.01. Raises LoadError when they are of another network."""
+    return _convert({name: _Ready(value) for name, value in tensors.items()}, _Module())
 
 
 def _tensors(module: dict, prefix: str = "") -> dict[str, _Lazy]:
@@ -204,7 +232,10 @@ def _child(module: dict, *names: str) -> dict:
 
 
 def _converted(network: _Module) -> dict[str, Any]:
-    lazy = _tensors(network)
+    return _convert(_tensors(network), network)
+
+
+def _convert(lazy: Mapping[str, _Lazy | _Ready], network: _Module) -> dict[str, Any]:
     resolutions = sorted({int(m[1]) for m in (re.match(r"synthesis\.b(\d+)\.", key) for key in lazy) if m})
     _refuse_other_networks(network, lazy, resolutions)
     names = _names(resolutions, n_mlp=sum(re.fullmatch(r"mapping\.fc\d+\.weight", key) is not None for key in lazy))
@@ -257,9 +288,10 @@ def _names(resolutions: list[int], *, n_mlp: int) -> dict[str, tuple[str, Any]]:
     return names
 
 
-def _refuse_other_networks(network: _Module, lazy: dict[str, _Lazy], resolutions: list[int]) -> None:
+def _refuse_other_networks(network: _Module, lazy: Mapping[str, _Lazy | _Ready], resolutions: list[int]) -> None:
     if "synthesis.b4.const" not in lazy or resolutions != [4 * 2**i for i in range(len(resolutions))]:
-        kind = "a StyleGAN3 generator" if "synthesis.input.freqs" in lazy else f"a network of class {network.kind!r}"
+        named = f"a network of class {network.kind!r}" if network.kind else "another network of NVIDIA's"
+        kind = "a StyleGAN3 generator" if "synthesis.input.freqs" in lazy else named
         raise LoadError(f"expected a StyleGAN2 generator, found {kind}")
     if "mapping.embed.weight" in lazy:
         raise LoadError("expected an unconditional generator; this one needs class labels")

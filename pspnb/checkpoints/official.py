@@ -19,9 +19,10 @@ from pspnb.checkpoints import architecture, nvidia
 from pspnb.checkpoints.reading import existing_file, read_torch
 from pspnb.checkpoints.sniff import kind_of
 from pspnb.errors import LoadError, PspnbError
-from pspnb.images import write_atomically
+from pspnb.files.atomic import write_atomically
 from pspnb.nn.backbones import FaceEmbedder
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
+from pspnb.nn.ops import EqualLinear
 from pspnb.nn.stylegan2 import Generator
 from pspnb.psp import PSP
 
@@ -36,14 +37,17 @@ ENCODER_TYPES: dict[str, type[nn.Module]] = {
 AVERAGE_SAMPLES = 10_000
 
 
-def load_psp(path: str | os.PathLike, *, device: str | torch.device = "cpu") -> PSP:
+def load_psp(
+    path: str | os.PathLike, *, device: str | torch.device = "cpu", start_from_latent_avg: bool | None = None
+) -> PSP:
     """A pSp model from an official checkpoint, in eval mode; encoder kind, sizes and channels come from its tensors.
 
-    `latent_avg` may be (n_styles, d), (1, d), (d,) or absent. Absent, the encoder's output is the code itself, unless
-    the stored options say that training started from the average: then it is computed from the mapping network.
-    Raises LoadError, one line, when the file is missing, damaged, unsafe or of another kind.
+    `latent_avg` may be (n_styles, d), (1, n_styles, d), (1, d), (d,) or absent. Absent, the stored options say whether the
+    encoder's output is the code itself or starts from the average, which is then computed from the mapping network; where
+    they don't, `start_from_latent_avg` must. Raises LoadError, one line, when the file is missing, damaged, unsafe, of
+    another kind, or says neither.
     """
-    path = _found(path)
+    path = found(path)
     content = read_torch(path)
     tensors = _state_dict(content, path)
     options = _options(content)
@@ -52,40 +56,54 @@ def load_psp(path: str | os.PathLike, *, device: str | torch.device = "cpu") -> 
         decoder_tensors = architecture.part(tensors, "decoder.")
         encoder_tensors = architecture.part(tensors, "encoder.")
         if not decoder_tensors or not encoder_tensors:
-            found = architecture.describe(tensors)
-            raise LoadError(f"expected a pSp checkpoint (encoder.* and decoder.* tensors); found {found}")
-        decoder = architecture.generator(decoder_tensors)
-        encoder = architecture.encoder(encoder_tensors, style_dim=decoder.style_dim)
+            described = architecture.describe(tensors)
+            raise LoadError(f"expected a pSp checkpoint (encoder.* and decoder.* tensors); found {described}")
+        decoder = architecture.generator(decoder_tensors, lr_mlp=_rate(options.get("lr_mlp")))
+        encoder = architecture.encoder(encoder_tensors, style_dim=decoder.style_dim, hints=options)
         _check_styles(encoder, decoder)
         average = _average(content.get("latent_avg", tensors.get("latent_avg")), decoder)
-        start_from_average = _flag(options.get("start_from_latent_avg"), default=average is not None)
+        start_from_average = _starts_from_average(options, average, start_from_latent_avg)
         _set_average(decoder, average)
         if average is None and start_from_average:
             logger.warning("%s has no latent_avg: computed from %d samples, seed 0", path, AVERAGE_SAMPLES)
     except LoadError as error:
         raise LoadError(f"{path}: {error}") from error
     psp = PSP(encoder, decoder, latent_avg=average, start_from_latent_avg=start_from_average)
+    psp.task = _task(options, encoder)
     return placed(psp.eval(), device)
 
 
 def load_generator(path: str | os.PathLike, *, device: str | torch.device = "cpu") -> Generator:
-    """A StyleGAN2 generator, in eval mode, from a rosinality `.pt`, an NVIDIA StyleGAN2-ADA `.pkl` or a pSp checkpoint.
+    """A StyleGAN2 generator, in eval mode, from a rosinality `.pt`, an NVIDIA StyleGAN2-ADA `.pkl` (or the state dict of one)
+    or a pSp checkpoint.
 
     Without a stored average, `latent_avg` is computed from samples with a fixed seed. Raises LoadError, one line.
     """
-    path = _found(path)
+    path = found(path)
     if kind_of(existing_file(path)) == "pickle":
         content: Mapping[str, Any] = nvidia.read_generator(path)
     else:
         content = read_torch(path)
-    tensors = _state_dict(content, path, keys=("g_ema", "state_dict", "g"))
+    tensors = _state_dict(content, path, keys=("g_ema", "G_ema", "state_dict", "g", "G"))
     try:
+        if nvidia.is_state_dict(tensors):
+            content = nvidia.from_state_dict(tensors)
+            tensors = content["g_ema"]
         tensors = architecture.part(tensors, "decoder.") or tensors
-        module = architecture.generator(tensors, lr_mlp=float(content.get("lr_mlp", 0.01)))
-        _set_average(module, _average(content.get("latent_avg"), module))
+        module = generator_from(tensors, lr_mlp=_rate(content.get("lr_mlp")), average=content.get("latent_avg"))
     except LoadError as error:
         raise LoadError(f"{path}: {error}") from error
-    return placed(module.eval(), device)
+    return placed(module, device)
+
+
+def generator_from(tensors: Mapping[str, Tensor], *, lr_mlp: float = 0.01, average: Any = None) -> Generator:
+    """The generator with these tensors, in eval mode, with its mean latent (`average`, or that of samples with seed 0).
+
+    Raises LoadError when they are not those of a generator.
+    """
+    module = architecture.generator(tensors, lr_mlp=lr_mlp)
+    _set_average(module, _average(average, module))
+    return module.eval()
 
 
 def load_identity(path: str | os.PathLike, *, device: str | torch.device = "cpu") -> FaceEmbedder:
@@ -93,7 +111,7 @@ def load_identity(path: str | os.PathLike, *, device: str | torch.device = "cpu"
 
     Raises LoadError, one line.
     """
-    path = _found(path)
+    path = found(path)
     tensors = _state_dict(read_torch(path), path)
     try:
         module = architecture.face_embedder(tensors)
@@ -103,7 +121,10 @@ def load_identity(path: str | os.PathLike, *, device: str | torch.device = "cpu"
 
 
 def save_psp(psp: PSP, path: str | os.PathLike, *, options: Mapping[str, Any] | None = None) -> None:
-    """Write a model as the published training does: `state_dict`, `opts`, and `latent_avg` if codes start from it."""
+    """Write a model as the published training does: `state_dict`, `opts`, and `latent_avg` if codes start from it.
+
+    `opts` also holds what its tensors don't tell: the encoder's units and input size.
+    """
     names = {kind: name for name, kind in ENCODER_TYPES.items()}
     opts = {
         "encoder_type": names[type(psp.encoder)],
@@ -111,6 +132,10 @@ def save_psp(psp: PSP, path: str | os.PathLike, *, options: Mapping[str, Any] | 
         "output_size": psp.decoder.size,
         "start_from_latent_avg": psp.start_from_latent_avg,
         "learn_in_w": isinstance(psp.encoder, WEncoder),
+        "units": list(psp.encoder.units),  # type: ignore[arg-type]
+        "input_size": psp.input_size,
+        "lr_mlp": _lr_mlp(psp.decoder),
+        **({"dataset_type": psp.task} if psp.task else {}),
         **(options or {}),
     }
     state = {key: value for key, value in psp.state_dict().items() if key != "latent_avg"}
@@ -121,17 +146,21 @@ def save_psp(psp: PSP, path: str | os.PathLike, *, options: Mapping[str, Any] | 
 
 
 def save_generator(generator: Generator, path: str | os.PathLike) -> None:
-    """Write a generator in the rosinality format: {"g_ema": state dict, "latent_avg": (d,)}."""
-    _save({"g_ema": generator.state_dict(), "latent_avg": generator.latent_avg}, path)
+    """Write a generator in the rosinality format: {"g_ema": state dict, "latent_avg": (d,)}, and the factor of its mapping
+    network's learning rate, which no tensor tells."""
+    content = {"g_ema": generator.state_dict(), "latent_avg": generator.latent_avg, "lr_mlp": _lr_mlp(generator)}
+    _save(content, path)
 
 
 # ---- helpers -------------------------------------------------------------------------------------------------------
 
 
-def _found(path: str | os.PathLike) -> Path:
+def found(path: str | os.PathLike) -> Path:
     """The path as it is, or an error that names the shipped models and, for an official file, where it is published."""
     from pspnb import hub
 
+    if os.fspath(path) == "":
+        raise LoadError("expected the name or the file of a model, got an empty path")
     path = Path(path)
     if path.exists():
         return path
@@ -142,15 +171,33 @@ def _found(path: str | os.PathLike) -> Path:
 
 
 def _state_dict(content: Any, path: Path, *, keys: tuple[str, ...] = ("state_dict",)) -> dict[str, Tensor]:
-    """The tensors by name, wherever the file keeps them; names lose the "module." of multi-GPU training."""
+    """The tensors by name, wherever the file keeps them; names lose the "module" of multi-GPU training, also inside."""
     if not isinstance(content, Mapping):
         raise LoadError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
     state = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
-    tensors = {str(key).removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {_without_module(str(key)): value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         keys_found = ", ".join(map(str, content))[:80]
         raise LoadError(f"{path}: expected a dict of tensors, found a dict with the keys {keys_found or '(none)'}")
     return tensors
+
+
+def _lr_mlp(generator: Generator) -> float:
+    """The learning-rate factor of the mapping network: it scales weights and biases at run time."""
+    return next((layer.lr_mul for layer in generator.style.modules() if isinstance(layer, EqualLinear)), 0.01)
+
+
+def _rate(value: Any) -> float:
+    """A stored learning-rate factor; the published 0.01 where there is none."""
+    try:
+        return float(value) if value is not None and 0 < float(value) <= 1 else 0.01
+    except (TypeError, ValueError):
+        return 0.01
+
+
+def _without_module(name: str) -> str:
+    """ "encoder.module.body.0" -> "encoder.body.0": DataParallel wraps the whole, or each part."""
+    return ".".join(part for part in name.split(".") if part != "module")
 
 
 def _options(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,6 +212,28 @@ def _flag(value: Any, *, default: bool) -> bool:
     if isinstance(value, str):
         return value.strip().lower() in ("true", "1", "yes")
     return default if value is None else bool(value)
+
+
+def _starts_from_average(options: Mapping[str, Any], average: Tensor | None, asked: bool | None) -> bool:
+    """Whether codes start from the average: as asked, as stored, or because there is one. LoadError where nothing says."""
+    stored = options.get("start_from_latent_avg")
+    if asked is None and stored is None and average is None:
+        raise LoadError(
+            "neither latent_avg nor opts.start_from_latent_avg is in the file, so nothing says whether codes start from the "
+            "mean latent; expected pspnb.load(file, start_from_latent_avg=True), as published, or =False"
+        )
+    return asked if asked is not None else _flag(stored, default=True)
+
+
+def _task(options: Mapping[str, Any], encoder: nn.Module) -> str | None:
+    """The task that the file names, where it is one of ours that reads as many channels."""
+    from pspnb.tasks import task_named
+
+    try:
+        task = task_named(str(options.get("dataset_type")))
+    except ValueError:
+        return None
+    return task.name if task.in_channels == encoder.in_channels else None
 
 
 def _refuse_other_encoders(options: Mapping[str, Any]) -> None:
@@ -185,13 +254,15 @@ def _check_styles(encoder: nn.Module, decoder: Generator) -> None:
 
 
 def _average(average: Any, decoder: Generator) -> Tensor | None:
-    """The stored average as float32, of one of the three published shapes."""
+    """The stored average as float32, of one of the published shapes; a leading batch axis of one is taken off."""
     if average is None:
         return None
     n, d = decoder.n_styles, decoder.style_dim
+    if isinstance(average, Tensor) and tuple(average.shape) == (1, n, d):
+        average = average[0]
     if not isinstance(average, Tensor) or tuple(average.shape) not in {(n, d), (1, d), (d,)}:
-        found = tuple(average.shape) if isinstance(average, Tensor) else type(average).__name__
-        raise LoadError(f"expected a latent_avg of shape ({n}, {d}), (1, {d}) or ({d},), found {found}")
+        shape = tuple(average.shape) if isinstance(average, Tensor) else type(average).__name__
+        raise LoadError(f"expected a latent_avg of shape ({n}, {d}), (1, {d}) or ({d},), found {shape}")
     return average.detach().float()
 
 

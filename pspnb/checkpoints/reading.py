@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,24 @@ from pspnb.errors import LoadError
 
 _EXPECTED = {
     "empty": "the file is empty (0 bytes); expected a PyTorch checkpoint",
-    "safetensors": "a safetensors file; expected a PyTorch checkpoint (.pt) in the official format",
     "unknown": "not a PyTorch checkpoint (expected the zip or pickle that torch.save writes)",
     "pickle": "a plain pickle; expected a PyTorch checkpoint (.pt); NVIDIA's .pkl generators: pspnb.load_generator",
 }
+
+
+_PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path", "PurePath")
+
+
+def _path_text(*parts: str) -> str:
+    """A path among the stored options, which no loader looks at: its text, whatever system wrote it."""
+    return "/".join(map(str, parts))
+
+
+# What old checkpoints keep beside their weights and is only data: a bag of attributes, paths.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    *((_path_text, f"{module}.{name}") for module in ("pathlib", "pathlib._local") for name in _PATHS),
+]
 
 
 def existing_file(path: str | os.PathLike) -> Path:
@@ -40,22 +56,53 @@ def existing_file(path: str | os.PathLike) -> Path:
 def read_torch(path: str | os.PathLike) -> Any:
     """What `torch.save` wrote, tensors on the CPU and backed by the file itself (no copy), nothing executed.
 
+    A safetensors file becomes {"state_dict": tensors, "opts": its text entries}.
+
     Raises LoadError, one line, when the file is missing, a web page, damaged, or asks to run code.
     """
     path = existing_file(path)
     kind = kind_of(path)
     if kind in _EXPECTED:
         raise LoadError(f"{path}: {_EXPECTED[kind]}")
+    if kind == "safetensors":
+        return _read_safetensors(path)
     if kind == "zip":
         _check_sums(path)
     try:
-        # Old checkpoints keep their options as a Namespace, which is only a bag of attributes.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
     except pickle.UnpicklingError as error:
         raise LoadError(f"{path}: {_unpickling_reason(error)}") from error
     except Exception as error:  # damaged bytes surface as RuntimeError, EOFError, KeyError, UnicodeDecodeError, ...
         raise LoadError(f"{path}: damaged or truncated checkpoint ({_first_line(error)})") from error
+
+
+def glance(path: str | os.PathLike) -> dict[str, Any]:
+    """The content of a checkpoint, unchecked and mapped into memory, to look at its keys; {} where that isn't possible."""
+    try:
+        if kind_of(Path(path)) != "zip":
+            return {}
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # whoever opens the file in earnest says why it can't be
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            tensors, texts = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise LoadError(f"{path}: damaged safetensors file ({_first_line(error)})") from error
+    try:
+        texts |= json.loads(texts.get("opts", "{}"))
+    except (ValueError, TypeError):
+        raise LoadError(f"{path}: damaged safetensors file (its opts are no JSON object)") from None
+    return {"state_dict": tensors, "opts": texts}
 
 
 def _check_sums(path: Path) -> None:
@@ -81,8 +128,15 @@ def _unpickling_reason(error: Exception) -> str:
     text = str(error)
     name = re.search(r"(?:GLOBAL|global|class) ([\w]+(?:\.[\w]+)+)", text)
     if "nsupported" in text and name:
-        return f"refused: the file asks for {name.group(1)}, and weights need no code; nothing of it was run"
+        asked = name.group(1)
+        advice = "; save its state_dict() instead of the whole module" if _is_module(asked) else ""
+        return f"refused: the file asks for {asked}, and weights need no code; nothing of it was run{advice}"
     return f"damaged checkpoint, or one that needs code to open ({_first_line(error)})"
+
+
+def _is_module(name: str) -> bool:
+    """Whether a refused name looks like a network class, such as torch.nn.Module's or NVIDIA's persistent ones."""
+    return name.startswith("torch_utils.persistence") or bool(re.search(r"\.[A-Z]\w*$", name))
 
 
 def _first_line(error: BaseException) -> str:

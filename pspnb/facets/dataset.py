@@ -8,9 +8,6 @@ its first image differently.
 import contextlib
 import json
 import os
-import shutil
-import sys
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,25 +19,17 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from pspnb.facets.factors import Factors
 from pspnb.facets.render import RENDER_VERSION, render
 from pspnb.facets.sampling import SPLIT_SIZES, global_identity, sample_factors
+from pspnb.files.atomic import new_folder, write_json
+from pspnb.files.cache import cache_folder
+from pspnb.files.pictures import to_levels
+from pspnb.files.progress import progress_bar
 
 _BLOCK: Final = 256
 _CHECKED_ROWS: Final = 16
-
-
-def cache_folder() -> Path:
-    """`$PSPNB_CACHE`, or `pspnb` in the platform's user cache folder."""
-    if folder := os.environ.get("PSPNB_CACHE"):
-        return Path(folder)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "pspnb"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "pspnb"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pspnb"
 
 
 class Facets(Dataset):
@@ -59,7 +48,7 @@ class Facets(Dataset):
         full = SPLIT_SIZES[split]
         if n is not None and not 1 <= n <= full:
             raise ValueError(f"expected n in [1, {full}] for the {split} split, got {n}")
-        self.split, self.size, self.n = split, size, n or full
+        self.split, self.size, self.n = split, size, full if n is None else n
         root = Path(cache) if cache is not None else cache_folder()
         folder = root / "facets" / f"v{RENDER_VERSION}"
         self.folder = folder / f"{split}-{size}-{full}"
@@ -114,14 +103,8 @@ def _ensure(folder: Path, split: str, size: int, n: int, device: str | torch.dev
     with _lock(folder.with_name(folder.name + ".lock")):
         if _is_sound(folder, split, size, n):  # another process built it while this one waited
             return
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
+        with new_folder(folder) as aside:
             _build(aside, split, size, n, device, progress)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(aside, folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _build(folder: Path, split: str, size: int, n: int, device: str | torch.device, progress: bool) -> None:
@@ -138,7 +121,7 @@ def _build(folder: Path, split: str, size: int, n: int, device: str | torch.devi
     def draw(start: int) -> int:
         stop = min(start + _BLOCK, n)
         out = render(sample_factors(split, range(start, stop)), size, device=device)
-        arrays["images"][start:stop] = _to_bytes(out.image).cpu().numpy()
+        arrays["images"][start:stop] = to_levels(out.image).cpu().numpy()
         arrays["labels"][start:stop] = out.labels.cpu().numpy()
         arrays["landmarks"][start:stop] = out.landmarks.cpu().numpy()
         return stop - start
@@ -147,7 +130,7 @@ def _build(folder: Path, split: str, size: int, n: int, device: str | torch.devi
     workers = _cores() if torch.device(device).type == "cpu" else 1
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=n, desc=f"rendering Facets {split} {size} px", unit="image", disable=not progress) as bar,
+        progress_bar(total=n, desc=f"rendering Facets {split} {size} px", unit="image", wanted=progress) as bar,
     ):
         blocks = [pool.submit(draw, start) for start in range(0, n, _BLOCK)]
         try:
@@ -159,17 +142,13 @@ def _build(folder: Path, split: str, size: int, n: int, device: str | torch.devi
     for array in arrays.values():
         array.flush()
     meta = {"renderer": RENDER_VERSION, "split": split, "size": size, "n": n, "crc": _checksums(arrays)}
-    (folder / "meta.json").write_text(json.dumps(meta))
+    write_json(folder / "meta.json", meta, indent=None)
 
 
 def _cores() -> int:
     """Cores this process may use, at most 8 (each worker holds the intermediate images of one block)."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, 8)
-
-
-def _to_bytes(image: Tensor) -> Tensor:
-    return ((image + 1.0) * 127.5).round().clamp(0, 255).byte()
 
 
 def _checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
@@ -189,7 +168,7 @@ def _is_sound(folder: Path, split: str, size: int, n: int) -> bool:
     shapes = [a.shape for a in arrays.values()] == [(n, 3, size, size), (n, size, size), (n, 5, 2)]
     if meta != expected or not shapes:
         return False
-    first = _to_bytes(render(sample_factors(split, [0]), size).image)[0].numpy().astype(int)
+    first = to_levels(render(sample_factors(split, [0]), size).image)[0].numpy().astype(int)
     # one step of 255 is what another device may differ by
     return int(np.abs(first - arrays["images"][0].astype(int)).max()) <= 1
 

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from pspnb.nn.ops import widen
+
 
 class CropBox(NamedTuple):
     """A square in fractions of the image side, so that one box serves every resolution."""
@@ -20,7 +22,7 @@ class CropBox(NamedTuple):
 FACE_BOX = CropBox(top=35 / 256, left=32 / 256, side=188 / 256)
 
 
-def inner_face(images: Float[Tensor, "b c h w"], box: CropBox = FACE_BOX) -> Float[Tensor, "b c _s _t"]:
+def inner_face(images: Float[Tensor, " b c h w"], box: CropBox = FACE_BOX) -> Float[Tensor, " b c _s _t"]:
     """The inner face of aligned portraits, as a view without resizing.
 
     At 256 px this is exactly the published slice [35:223, 32:220]; at other sizes the same fractions, to the nearest
@@ -31,21 +33,16 @@ def inner_face(images: Float[Tensor, "b c h w"], box: CropBox = FACE_BOX) -> Flo
     return images[..., top : top + round(box.side * height), left : left + round(box.side * width)]
 
 
-def full_precision(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """float32 from half and bfloat16 (losses are small differences); float32 and float64 as they are."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def l2(output: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+def l2(output: Float[Tensor, " b c h w"], target: Float[Tensor, " b c h w"]) -> Float[Tensor, ""]:
     """Mean squared error over pixels, channels and batch; the target gets no gradient.
 
     The paper writes the norm ||x - pSp(x)||_2; the published code, and so every published number, is its mean square.
     """
-    return F.mse_loss(full_precision(output), full_precision(target.detach()))
+    return F.mse_loss(widen(output), widen(target.detach()))
 
 
 def w_norm(
-    codes: Float[Tensor, "b n d"], latent_avg: Float[Tensor, "n d"] | Float[Tensor, " d"] | None = None
+    codes: Float[Tensor, " b n d"], latent_avg: Float[Tensor, " n d"] | Float[Tensor, " d"] | None = None
 ) -> Float[Tensor, ""]:
     """Distance of the codes from the average code: Frobenius norm over (n, d), not squared, mean over the batch.
 
@@ -53,8 +50,8 @@ def w_norm(
     themselves (for an encoder that doesn't start from the average). Used by every conditional task of the published
     code, and absent from the paper.
     """
-    offset = full_precision(codes)
+    offset = widen(codes)
     if latent_avg is not None:
-        offset = offset - full_precision(latent_avg.detach())
+        offset = offset - widen(latent_avg.detach())
     # vector_norm has gradient 0 at 0, where sqrt(sum of squares) has NaN: codes equal to the average are legal.
     return torch.linalg.vector_norm(offset, dim=(1, 2)).mean()

@@ -4,7 +4,7 @@ from torch import nn
 
 
 class Frozen(nn.Module):
-    """Base class of modules whose networks must not change: no weight gradients, evaluation mode for good.
+    """Base class of modules whose networks must not change: no weight gradients, permanently in evaluation mode.
 
     The published code leaves `requires_grad` on for the generator and the face network, and so computes and stores
     gradients that nobody uses (18 % of the arithmetic of a step). A subclass calls `freeze()` at the end of its

@@ -1,5 +1,7 @@
 """LPIPS (paper section 3.1, Zhang et al. 2018) through the `lpips` package; book chapter "Losses"."""
 
+import contextlib
+import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pspnb.errors import LoadError
-from pspnb.losses.basic import full_precision
 from pspnb.losses.frozen import Frozen
+from pspnb.nn.ops import widen
 
 # AlexNet takes two stride-2 poolings after a stride-4 convolution; a smaller image leaves an empty feature map.
 MIN_SIZE = 31
@@ -42,15 +44,15 @@ class LPIPSLoss(Frozen):
         _fill_trunk(self.net.net, trunk, origin=str(trunk_file or "the downloaded AlexNet"))
         self.freeze()
 
-    def features(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _c _h _w"]]:
+    def features(self, images: Float[Tensor, " b 3 h w"]) -> list[Float[Tensor, " b _c _h _w"]]:
         """The five unit-normalised feature maps of images in [-1, 1]; keep a target's to use them again."""
         if min(images.shape[-2:]) < MIN_SIZE:
             raise ValueError(f"expected images of at least {MIN_SIZE} px for LPIPS, got {tuple(images.shape[-2:])}")
         maps = self.net.net(self.net.scaling_layer(images))
-        return [_unit(full_precision(channels)) for channels in maps]
+        return [_unit(widen(channels)) for channels in maps]
 
     def distance(
-        self, a: list[Float[Tensor, "b _c _h _w"]], b: list[Float[Tensor, "b _c _h _w"]]
+        self, a: list[Float[Tensor, " b _c _h _w"]], b: list[Float[Tensor, " b _c _h _w"]]
     ) -> Float[Tensor, " b"]:
         """Distance of each pair, from the two lists of `features`."""
         # The package applies a 1x1 convolution and then averages over space; averaging first is the same sum, cheaper,
@@ -59,16 +61,16 @@ class LPIPSLoss(Frozen):
         maps = zip(a, b, heads, strict=True)
         return torch.stack([((p - q).square().mean((2, 3)) * head).sum(1) for p, q, head in maps]).sum(0)
 
-    def per_sample(self, output: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+    def per_sample(self, output: Float[Tensor, " b 3 h w"], target: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b"]:
         """LPIPS of each pair of images in [-1, 1]; no gradient reaches the target."""
         return self.distance(self.features(output), self._target_features(target))
 
     def forward(
         self,
-        output: Float[Tensor, "b 3 h w"],
-        target: Float[Tensor, "b 3 h w"] | None = None,
+        output: Float[Tensor, " b 3 h w"],
+        target: Float[Tensor, " b 3 h w"] | None = None,
         *,
-        target_features: list[Float[Tensor, "b _c _h _w"]] | None = None,
+        target_features: list[Float[Tensor, " b _c _h _w"]] | None = None,
     ) -> Float[Tensor, ""]:
         """Mean LPIPS over the batch, of images in [-1, 1] with `target`, or with features computed before."""
         if target is not None and target_features is None:
@@ -132,7 +134,9 @@ def _read_trunk(path: Path) -> dict[str, Tensor]:
 def _download_trunk() -> dict[str, Tensor]:
     from torchvision.models import AlexNet_Weights
 
-    tensors = AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    # torch announces a download on the standard error, which would tell in a notebook's output that a cache was empty.
+    with contextlib.redirect_stderr(io.StringIO()):
+        tensors = AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     return {key.removeprefix("features."): value for key, value in tensors.items()}
 
 

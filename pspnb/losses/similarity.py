@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pspnb.errors import LoadError
-from pspnb.losses.basic import FACE_BOX, CropBox, full_precision, inner_face
+from pspnb.losses.basic import FACE_BOX, CropBox, inner_face
 from pspnb.losses.frozen import Frozen
+from pspnb.nn.ops import widen
 
 
 @dataclass(frozen=True)
@@ -46,26 +47,26 @@ class SimilarityLoss(Frozen):
         self.net = net
         self.freeze()
 
-    def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 _h _w"]:
+    def prepare(self, images: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b 3 _h _w"]:
         """Images in [-1, 1] as the network wants them."""
         raise NotImplementedError
 
-    def embed(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+    def embed(self, images: Float[Tensor, " b c h w"]) -> Float[Tensor, " b d"]:
         """Unit vectors of images in [-1, 1]. ValueError unless the images have three channels."""
         if images.shape[1] != 3:
             raise ValueError(
                 f"expected images of 3 channels for {type(self).__name__}, got {images.shape[1]}; "
                 "a sketch or a label map has no embedding: compare output and target, and leave the source out"
             )
-        return F.normalize(full_precision(self.net(self.prepare(images)).flatten(1)), dim=1)
+        return F.normalize(widen(self.net(self.prepare(images)).flatten(1)), dim=1)
 
     def forward(
         self,
-        output: Float[Tensor, "b c h w"],
-        target: Float[Tensor, "b c h2 w2"] | None = None,
+        output: Float[Tensor, " b c h w"],
+        target: Float[Tensor, " b c h2 w2"] | None = None,
         *,
-        target_features: Float[Tensor, "b d"] | None = None,
-        source: Float[Tensor, "b c3 h3 w3"] | None = None,
+        target_features: Float[Tensor, " b d"] | None = None,
+        source: Float[Tensor, " b c3 h3 w3"] | None = None,
     ) -> Similarity:
         """Loss and similarities of `output` with `target` (or with its features), images in [-1, 1].
 
@@ -105,7 +106,7 @@ class IdentityLoss(SimilarityLoss):
         self.input_size = size
         self.box = box
 
-    def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 _h _w"]:
+    def prepare(self, images: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b 3 _h _w"]:
         """The face, at the size of the network."""
         face = images if self.box is None else inner_face(images, self.box)
         if min(face.shape[-2:]) >= self.input_size:
@@ -121,7 +122,7 @@ class MoCoLoss(SimilarityLoss):
     `net` comes from `load_moco_resnet50(file)`.
     """
 
-    def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 _h _w"]:
+    def prepare(self, images: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b 3 _h _w"]:
         """The whole image at 224 px."""
         return F.interpolate(images, size=224, mode="nearest")
 

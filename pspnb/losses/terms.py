@@ -17,10 +17,10 @@ T = TypeVar("T")
 class LossInputs:
     """What a step offers to its losses: images in [-1, 1] at the size of the target, and the codes behind them."""
 
-    output: Float[Tensor, "b 3 h w"]
-    target: Float[Tensor, "b 3 h w"]
-    codes: Float[Tensor, "b n d"] | None = None
-    source: Float[Tensor, "b c h2 w2"] | None = None
+    output: Float[Tensor, " b 3 h w"]
+    target: Float[Tensor, " b 3 h w"]
+    codes: Float[Tensor, " b n d"] | None = None
+    source: Float[Tensor, " b c h2 w2"] | None = None
 
 
 TermFunction = Callable[[LossInputs], Tensor | tuple[Tensor, dict[str, Tensor]]]
@@ -72,7 +72,7 @@ def build_terms(
     lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
     identity: SimilarityLoss | None = None,
     moco: SimilarityLoss | None = None,
-    latent_avg: Float[Tensor, "n d"] | Float[Tensor, " d"] | None = None,
+    latent_avg: Float[Tensor, " n d"] | Float[Tensor, " d"] | None = None,
     face: CropBox = FACE_BOX,
     log_improvement: bool = False,
 ) -> list[LossTerm]:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
-from tqdm import tqdm
 
 from pspnb.errors import PspnbError
 from pspnb.facets import Factors
+from pspnb.files.progress import progress_bar
 from pspnb.losses.perceptual import LPIPSLoss
 from pspnb.measure.answer_key import (
     AnswerKey,
@@ -100,7 +100,7 @@ def measure_pairs(
     """
     check_has_answers(generator)
     parts = []
-    for part in tqdm(z.split(batch_size(device)), desc="pairs", disable=not progress):
+    for part in progress_bar(z.split(batch_size(device)), desc="pairs", wanted=progress):
         fake = synthesize(generator, generator.map(part.to(device)))
         parts.append(compare(answer_key(part, generator.size, device), fake, instruments))
     mixed = measure_mixtures(generator, instruments.parsing, z[: 2 * mixtures], device=device)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pspnb.nn.ops import EqualLinear
 
 
-def instance_norm(x: Float[Tensor, "b c h w"], eps: float = 1e-8) -> Float[Tensor, "b c h w"]:
+def instance_norm(x: Float[Tensor, " b c h w"], eps: float = 1e-8) -> Float[Tensor, " b c h w"]:
     """(x_i - mu(x_i)) / sigma(x_i): each feature map of each image on its own; sigma is the population deviation."""
     mu = x.mean(dim=(2, 3), keepdim=True)
     variance = (x - mu).square().mean(dim=(2, 3), keepdim=True)
@@ -30,6 +30,6 @@ class AdaIN(nn.Module):
         with torch.no_grad():
             self.affine.bias[:channels] = 1.0  # starts as plain instance normalisation
 
-    def forward(self, x: Float[Tensor, "b c h w"], w: Float[Tensor, "b d"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, " b c h w"], w: Float[Tensor, " b d"]) -> Float[Tensor, " b c h w"]:
         scale, bias = self.affine(w)[:, :, None, None].chunk(2, dim=1)
         return scale * instance_norm(x) + bias

@@ -35,7 +35,7 @@ class SqueezeExcite(nn.Module):
         self.relu = nn.ReLU()
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b c h w"]:
         scale = self.fc2(self.relu(self.fc1(x.mean(dim=(2, 3), keepdim=True))))
         return x * torch.sigmoid(scale)
 
@@ -43,7 +43,7 @@ class SqueezeExcite(nn.Module):
 class PReLU(nn.PReLU):
     """`nn.PReLU`, from two ReLUs where a CPU needs gradients: equal to the bit (its slope at 0 is 0), 3 x as fast."""
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b c h w"]:
         if x.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(x)
         return torch.relu(x) - self.weight.to(x.dtype).view(-1, 1, 1) * torch.relu(-x)
@@ -69,7 +69,7 @@ class IRUnit(nn.Module):
             layers.append(SqueezeExcite(c_out))
         self.res_layer = nn.Sequential(*layers)
 
-    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
+    def forward(self, x: Float[Tensor, " b i h w"]) -> Float[Tensor, " b o h2 w2"]:
         return self.res_layer(x) + self.shortcut_layer(x)
 
 
@@ -111,7 +111,7 @@ class IRBackbone(nn.Module):
     def _add_heads_before_body(self) -> None:
         """Hook for sub-classes whose published state dict lists the output layers before the body."""
 
-    def features(self, x: Float[Tensor, "b c h w"]) -> Features:
+    def features(self, x: Float[Tensor, " b c h w"]) -> Features:
         """Outputs of stages 2, 3 and 4."""
         x = self.input_layer(x.contiguous(memory_format=torch.channels_last))
         ends, start = [], 0
@@ -156,7 +156,7 @@ class FaceEmbedder(IRBackbone):
             nn.BatchNorm1d(dim, affine=affine),
         )
 
-    def embed_raw(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+    def embed_raw(self, x: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b e"]:
         """Embedding before normalisation."""
         if x.shape[-2:] != (self.input_size, self.input_size):
             expected = f"(b, 3, {self.input_size}, {self.input_size})"
@@ -164,6 +164,6 @@ class FaceEmbedder(IRBackbone):
         # The linear layer reads the map in (c, h, w) order, so the memory format must be the plain one here.
         return self.output_layer(self.features(x).c3.contiguous())
 
-    def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+    def forward(self, x: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b e"]:
         e = self.embed_raw(x)
         return e / e.norm(dim=1, keepdim=True)

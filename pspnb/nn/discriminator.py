@@ -37,11 +37,11 @@ class ResBlock(nn.Module):
         self.conv2 = conv_layer(c_in, c_out, 3, down=True)
         self.skip = conv_layer(c_in, c_out, 1, down=True, activate=False)
 
-    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
+    def forward(self, x: Float[Tensor, " b i h w"]) -> Float[Tensor, " b o h2 w2"]:
         return (self.conv2(self.conv1(x)) + self.skip(x)) / math.sqrt(2)
 
 
-def minibatch_stddev(x: Float[Tensor, "b c h w"], group: int = 4) -> Float[Tensor, "b c+1 h w"]:
+def minibatch_stddev(x: Float[Tensor, " b c h w"], group: int = 4) -> Float[Tensor, " b c+1 h w"]:
     """Append one channel: the standard deviation over groups of `group` images, averaged over channels and pixels.
 
     A batch that `group` does not divide is one group (the published code would fail). At least float32 throughout.
@@ -69,11 +69,11 @@ class Discriminator(nn.Module):
         self.final_conv = conv_layer(ch[4] + 1, ch[4], 3)
         self.final_linear = nn.Sequential(EqualLinear(ch[4] * 16, ch[4], activation=True), EqualLinear(ch[4], 1))
 
-    def append_statistic(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c+1 h w"]:
+    def append_statistic(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b c+1 h w"]:
         """The channel that compares an image with its batch."""
         return minibatch_stddev(x)
 
-    def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1"]:
+    def forward(self, x: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b 1"]:
         if x.shape[1:] != (3, self.size, self.size):
             raise ValueError(f"expected images of shape (b, 3, {self.size}, {self.size}), got {tuple(x.shape)}")
         y = self.convs(x.contiguous(memory_format=torch.channels_last))

@@ -43,7 +43,7 @@ class Map2Style(nn.Module):
         self.convs = nn.Sequential(*layers)
         self.linear = EqualLinear(c_last, style_dim)
 
-    def forward(self, x: Float[Tensor, "b c s s"]) -> Float[Tensor, "b d"]:
+    def forward(self, x: Float[Tensor, " b c s s"]) -> Float[Tensor, " b d"]:
         return self.linear(rearrange(self.convs(x), "b c 1 1 -> b c"))
 
 
@@ -60,7 +60,7 @@ class _SizedBackbone(IRBackbone):
     def input_size(self) -> int:
         return self._input_size
 
-    def features(self, x: Float[Tensor, "b c h w"]) -> Features:
+    def features(self, x: Float[Tensor, " b c h w"]) -> Features:
         expected = (self.in_channels, self.input_size, self.input_size)
         if tuple(x.shape[1:]) != expected:
             shape = f"(b, {', '.join(map(str, expected))})"
@@ -109,19 +109,19 @@ class GradualStyleEncoder(_SizedBackbone):
         self.latlayer1 = nn.Conv2d(widths[-2], width, 1)
         self.latlayer2 = nn.Conv2d(widths[-3], width, 1)
 
-    def pyramid(self, x: Float[Tensor, "b c h w"]) -> tuple[Tensor, Tensor, Tensor]:
+    def pyramid(self, x: Float[Tensor, " b c h w"]) -> tuple[Tensor, Tensor, Tensor]:
         """Feature maps (c3, p2, p1), smallest first: p = bilinear(coarser map) + 1x1 lateral convolution of the finer."""
         c1, c2, c3 = self.features(x)
         p2 = _upsample_like(c3, c2) + self.latlayer1(c2)
         p1 = _upsample_like(p2, c1) + self.latlayer2(c1)
         return c3, p2, p1
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
+    def forward(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b n d"]:
         levels = self.pyramid(x)
         return torch.stack([head(levels[level]) for head, level in zip(self.styles, self.maps, strict=True)], dim=1)
 
 
-def _upsample_like(x: Float[Tensor, "b c h w"], target: Tensor) -> Float[Tensor, "b c h2 w2"]:
+def _upsample_like(x: Float[Tensor, " b c h w"], target: Tensor) -> Float[Tensor, " b c h2 w2"]:
     return F.interpolate(x, size=target.shape[-2:], mode="bilinear", align_corners=True)
 
 
@@ -148,7 +148,7 @@ class WEncoder(_SizedBackbone):
     def _add_heads_before_body(self) -> None:
         self.linear = EqualLinear(self.widths[-1], self._style_dim)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+    def forward(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b d"]:
         return self.linear(self.features(x).c3.mean(dim=(2, 3)))
 
 
@@ -183,6 +183,6 @@ class NaiveWPlusEncoder(_SizedBackbone):
         )
         self.linear = EqualLinear(bottleneck, style_dim * n_styles)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
+    def forward(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b n d"]:
         w = self.linear(self.output_layer_2(self.features(x).c3.contiguous()))
         return rearrange(w, "b (n d) -> b n d", n=self.n_styles)

@@ -21,7 +21,7 @@ def widen(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-def make_kernel(taps: tuple[float, ...] = BLUR_TAPS, gain: float = 1.0) -> Float[Tensor, "k k"]:
+def make_kernel(taps: tuple[float, ...] = BLUR_TAPS, gain: float = 1.0) -> Float[Tensor, " k k"]:
     """Outer product of a 1-D filter with itself, summing to `gain`."""
     k = torch.tensor(taps, dtype=torch.float32)
     k2 = torch.outer(k, k)
@@ -29,13 +29,13 @@ def make_kernel(taps: tuple[float, ...] = BLUR_TAPS, gain: float = 1.0) -> Float
 
 
 def upfirdn2d(
-    x: Float[Tensor, "b c h w"],
-    kernel: Float[Tensor, "kh kw"],
+    x: Float[Tensor, " b c h w"],
+    kernel: Float[Tensor, " kh kw"],
     *,
     up: int = 1,
     down: int = 1,
     pad: tuple[int, int] = (0, 0),
-) -> Float[Tensor, "b c h2 w2"]:
+) -> Float[Tensor, " b c h2 w2"]:
     """Insert `up - 1` zeros after each sample, pad, convolve every channel with `kernel`, keep each `down`-th sample.
 
     `pad` is (before, after), the same for rows and columns; negative values crop. The convolution is a true one (the
@@ -68,7 +68,7 @@ class Blur(nn.Module):
         self.register_buffer("kernel", make_kernel(gain=gain))
         self.pad = pad
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+    def forward(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b c h2 w2"]:
         return upfirdn2d(x, self.kernel, pad=self.pad)
 
     def extra_repr(self) -> str:
@@ -84,7 +84,7 @@ class Upsample(nn.Module):
         super().__init__()
         self.register_buffer("kernel", make_kernel(gain=4.0))
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
+    def forward(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b c 2*h 2*w"]:
         c = x.shape[1]
         return F.conv_transpose2d(x, self.kernel.to(x.dtype).expand(c, 1, 4, 4), stride=2, padding=1, groups=c)
 
@@ -92,7 +92,7 @@ class Upsample(nn.Module):
 class PixelNorm(nn.Module):
     """z / rms(z) over axis 1: puts z on a sphere before the mapping network."""
 
-    def forward(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    def forward(self, z: Float[Tensor, " b d"]) -> Float[Tensor, " b d"]:
         return z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
@@ -110,7 +110,7 @@ class EqualLinear(nn.Module):
         self.lr_mul = lr_mul
         self.activation = activation
 
-    def forward(self, x: Float[Tensor, "b i"]) -> Float[Tensor, "b o"]:
+    def forward(self, x: Float[Tensor, " b i"]) -> Float[Tensor, " b o"]:
         y = F.linear(x, self.weight * self.scale, self.bias * self.lr_mul)
         return F.leaky_relu(y, LRELU_SLOPE) * LRELU_GAIN if self.activation else y
 
@@ -126,7 +126,7 @@ class FusedLeakyReLU(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Float[Tensor, "b c ..."]) -> Float[Tensor, "b c ..."]:
+    def forward(self, x: Float[Tensor, " b c ..."]) -> Float[Tensor, " b c ..."]:
         bias = self.bias.to(x.dtype).view(1, -1, *[1] * (x.ndim - 2))
         return F.leaky_relu(x + bias, LRELU_SLOPE) * LRELU_GAIN
 
@@ -143,7 +143,7 @@ class EqualConv2d(nn.Module):
         self.scale = 1 / math.sqrt(c_in * kernel_size**2)
         self.stride, self.padding = stride, padding
 
-    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
+    def forward(self, x: Float[Tensor, " b i h w"]) -> Float[Tensor, " b o h2 w2"]:
         return F.conv2d(x, self.weight * self.scale, self.bias, stride=self.stride, padding=self.padding)
 
     def extra_repr(self) -> str:
@@ -152,14 +152,14 @@ class EqualConv2d(nn.Module):
 
 
 def modulated_conv2d(
-    x: Float[Tensor, "b i h w"],
-    weight: Float[Tensor, "o i k k"],  # shared by the whole batch, already scaled by 1 / sqrt(i k k)
-    style: Float[Tensor, "b i"],  # one scale per input channel, s_i
+    x: Float[Tensor, " b i h w"],
+    weight: Float[Tensor, " o i k k"],  # shared by the whole batch, already scaled by 1 / sqrt(i k k)
+    style: Float[Tensor, " b i"],  # one scale per input channel, s_i
     *,
     demodulate: bool = True,
     up: bool = False,  # transposed convolution with stride 2, without the blur: (h, w) -> (2h + 1, 2w + 1)
     gain: float = 1.0,  # multiplies the output; folded into the demodulation, so it costs no pass over the image
-) -> Float[Tensor, "b o h2 w2"]:
+) -> Float[Tensor, " b o h2 w2"]:
     """Modulated convolution with scaled activations (StyleGAN2, equations 1 and 3, rearranged).
 
     The paper scales the weights, w' = s_i w, and divides each output channel by ||w'||. A convolution is linear, so s_i can

@@ -11,7 +11,6 @@ from jaxtyping import Int, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from pspnb.errors import PspnbError
 from pspnb.facets import (
@@ -25,6 +24,7 @@ from pspnb.facets import (
     sample_free,
     sample_identity,
 )
+from pspnb.files.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def render_arrays(
     n = len(identity)
     images = torch.empty(n, 3, size, size, dtype=torch.uint8, device=device)
     labels = torch.empty(n, size, size, dtype=torch.uint8, device=device)
-    for start in tqdm(range(0, n, batch), desc=progress, disable=progress is None):
+    for start in progress_bar(range(0, n, batch), desc=progress, wanted=progress is not None):
         rows = slice(start, start + batch)
         out = render({name: value[rows] for name, value in factors.items()}, size, device=device)
         images[rows] = ((out.image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 
 def augment(
-    images: Float[Tensor, "b 3 h w"], p: float, *, generator: torch.Generator | None = None
-) -> Float[Tensor, "b 3 h w"]:
+    images: Float[Tensor, " b 3 h w"], p: float, *, generator: torch.Generator | None = None
+) -> Float[Tensor, " b 3 h w"]:
     """Each of the changes with probability `p`, independently per image; differentiable in the images; p = 0 changes nothing."""
     if p <= 0:
         return images

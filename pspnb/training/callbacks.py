@@ -27,7 +27,7 @@ class Callback:
     def validation(self, step: int, record: dict[str, float]) -> None:
         """After a validation: its mean losses, named `val_...`."""
 
-    def pictures(self, step: int, pictures: UInt8[Tensor, "3 h w"]) -> None:
+    def pictures(self, step: int, pictures: UInt8[Tensor, " 3 h w"]) -> None:
         """Every `picture_every` steps: the grid that is also written to disk."""
 
     def end(self, step: int) -> None:
@@ -55,7 +55,7 @@ class TensorBoard(Callback):
         for name, value in record.items():
             self._writer.add_scalar(f"validation/{name.removeprefix('val_')}", value, step)
 
-    def pictures(self, step: int, pictures: UInt8[Tensor, "3 h w"]) -> None:
+    def pictures(self, step: int, pictures: UInt8[Tensor, " 3 h w"]) -> None:
         self._writer.add_image("source, target, output", pictures, step)
 
     def end(self, step: int) -> None:
@@ -63,8 +63,8 @@ class TensorBoard(Callback):
 
 
 def picture_rows(
-    source: Float[Tensor, "b c h w"], target: Float[Tensor, "b 3 s s"], output: Float[Tensor, "b 3 s s"]
-) -> Float[Tensor, "n 3 s s"]:
+    source: Float[Tensor, " b c h w"], target: Float[Tensor, " b 3 s s"], output: Float[Tensor, " b 3 s s"]
+) -> Float[Tensor, " n 3 s s"]:
     """Source, target, output; source, target, output; ... in [-1, 1], for a grid of three columns."""
     shown = F.interpolate(_visible(source), size=target.shape[-2:], mode="nearest")
     return torch.stack([shown, target, output.to(target.dtype)], 1).flatten(0, 1)

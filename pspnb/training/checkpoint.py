@@ -5,7 +5,6 @@ file at `path` is always a whole checkpoint: the new one or the one before. Taug
 """
 
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from pspnb.errors import PspnbError
+from pspnb.files.atomic import write_atomically
 
 
 class CheckpointError(PspnbError):
@@ -25,23 +25,10 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> N
 
     Raises CheckpointError when the disk is full or not writable; the previous file at `path` is then untouched.
     """
-    path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    except OSError as error:
-        raise CheckpointError(_failure(path, error)) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-        raise CheckpointError(_failure(path, error)) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        write_atomically(path, lambda stream: torch.save(dict(state), stream))
+    except (PspnbError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+        raise CheckpointError(_failure(Path(path), error)) from error
 
 
 def load_checkpoint(path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> dict[str, Any]:
@@ -86,17 +73,3 @@ def restore_random_states(states: Mapping[str, Any], **generators: torch.Generat
 def _failure(path: Path, error: Exception) -> str:
     kept = "the last checkpoint is intact" if path.exists() else "no checkpoint was written"
     return f"could not write {path} (disk full or not writable?): {kept} [{' '.join(str(error).split())[:120]}]"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable where the system lets us open a folder."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)

@@ -7,7 +7,7 @@ from torch import Tensor
 from pspnb.nn.discriminator import Discriminator
 
 
-def batch_deviation(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c+1 h w"]:
+def batch_deviation(x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b c+1 h w"]:
     """Append one channel: each image's mean distance from the batch mean, the mean taken as a constant.
 
     Like the minibatch standard deviation it shows a batch of lookalikes to D (all distances small), but image i's gradient
@@ -22,5 +22,5 @@ def batch_deviation(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c+1 h w"]:
 class OnePassDiscriminator(Discriminator):
     """`Discriminator` with `batch_deviation` in place of the minibatch standard deviation; same keys and shapes."""
 
-    def append_statistic(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c+1 h w"]:
+    def append_statistic(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b c+1 h w"]:
         return batch_deviation(x)

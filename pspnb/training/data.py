@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from pspnb.files.pictures import from_levels
 from pspnb.tasks import Task
 from pspnb.training.order import batch_indices, step_generator
 
@@ -27,8 +28,8 @@ _AHEAD = 3  # batches read before they are asked for
 class Pair(NamedTuple):
     """A batch: what the encoder reads, and the image it should return, both as in `Task.pair`."""
 
-    source: Float[Tensor, "b c h w"]
-    target: Float[Tensor, "b 3 h w"]
+    source: Float[Tensor, " b c h w"]
+    target: Float[Tensor, " b 3 h w"]
 
     def part(self, rows: slice) -> "Pair":
         """Some rows of the batch; a source that is the target stays so."""
@@ -43,8 +44,8 @@ class PairArrays:
     Values are 0 ... 255 (label maps: class ids). The tensors may lie in memory, in a memory-mapped file, or on a GPU.
     """
 
-    images: UInt8[Tensor, "n 3 s s"]
-    given: UInt8[Tensor, "n c s s"] | UInt8[Tensor, "n s s"] | None = None
+    images: UInt8[Tensor, " n 3 s s"]
+    given: UInt8[Tensor, " n c s s"] | UInt8[Tensor, " n s s"] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,7 +69,7 @@ class PairArrays:
 
 
 class Batches:
-    """Batches of a task. Batch k holds the images and chances of (seed, k), whoever asks and whenever.
+    """Batches of a task. Images and augmentation of batch k depend on (seed, k) only.
 
     So a resumed run sees what the uninterrupted one would have seen, and several processes can each make the whole
     batch and keep their part: the run doesn't depend on their number. `batch` is the number of images per optimiser
@@ -106,7 +107,7 @@ class Batches:
                     future.cancel()
 
     def once(self, *, device: str | torch.device = "cpu", part: int = 0, parts: int = 1) -> Iterator[Pair]:
-        """Every image once, in order and without chance, the last batch incomplete: for validation.
+        """Every image once, in order and without augmentation, the last batch incomplete: for validation.
 
         Of several processes each takes every `parts`-th batch.
         """
@@ -126,18 +127,14 @@ class Batches:
         self, rows: tuple[Tensor, Tensor | None], device: torch.device, generator: torch.Generator, *, train: bool
     ) -> Pair:
         images, given = rows
-        target = _unit(images.to(device, non_blocking=True))
+        target = from_levels(images.to(device, non_blocking=True))
         if given is not None:
             given = given.to(device, non_blocking=True)
             if self.task.source == "sketch":
                 given = given.float() / 255
             elif self.task.source != "labels":
-                given = _unit(given)
+                given = from_levels(given)
         return Pair(*self.task.pair(target, generator=generator, given=given, train=train))
-
-
-def _unit(levels: Tensor) -> Tensor:
-    return levels.float() / 127.5 - 1
 
 
 def facets_arrays(

@@ -26,7 +26,7 @@ class FeatureHead(nn.Module):
         layers += [nn.Conv2d(width, width, 3, 1, 1), nn.LeakyReLU(0.2), nn.Conv2d(width, 1, 3, 1, 1)]
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, x: Float[Tensor, "b c s s"]) -> Float[Tensor, "b 1"]:
+    def forward(self, x: Float[Tensor, " b c s s"]) -> Float[Tensor, " b 1"]:
         return self.layers(x).float().mean(dim=(1, 2, 3))[:, None]
 
 
@@ -46,8 +46,8 @@ class FeatureJudge(nn.Module):
         return self
 
     def forward(
-        self, images: Float[Tensor, "b 3 s s"], *, turns: Sequence[GradientTurn] | None = None
-    ) -> Float[Tensor, "b k"]:
+        self, images: Float[Tensor, " b 3 s s"], *, turns: Sequence[GradientTurn] | None = None
+    ) -> Float[Tensor, " b k"]:
         maps = self.trunk.maps(images)
         logits = []
         for k, (i, head) in enumerate(zip(self.taps, self.heads, strict=True)):

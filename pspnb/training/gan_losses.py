@@ -11,25 +11,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def discriminator_loss(real_logits: Float[Tensor, "b 1"], fake_logits: Float[Tensor, "b 1"]) -> Float[Tensor, ""]:
+def discriminator_loss(real_logits: Float[Tensor, " b 1"], fake_logits: Float[Tensor, " b 1"]) -> Float[Tensor, ""]:
     """-log sigma(D(x)) - log(1 - sigma(D(G(z)))), batch mean; 2 log 2 = 1.386 when D cannot tell."""
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
-def generator_loss(fake_logits: Float[Tensor, "b 1"]) -> Float[Tensor, ""]:
+def generator_loss(fake_logits: Float[Tensor, " b 1"]) -> Float[Tensor, ""]:
     """-log sigma(D(G(z))), batch mean: the non-saturating form."""
     return F.softplus(-fake_logits).mean()
 
 
-def r1_penalty(logits: Float[Tensor, "b 1"], images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+def r1_penalty(logits: Float[Tensor, " b 1"], images: Float[Tensor, " b 3 h w"]) -> Float[Tensor, ""]:
     """||grad_x D(x)||^2 at the real images, batch mean; the caller multiplies by gamma / 2."""
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.float().square().sum(dim=(1, 2, 3)).mean()
 
 
 def path_lengths(
-    images: Float[Tensor, "b 3 h w"], w_plus: Float[Tensor, "b n d"], *, generator: torch.Generator | None = None
-) -> Float[Tensor, "b"]:
+    images: Float[Tensor, " b 3 h w"], w_plus: Float[Tensor, " b n d"], *, generator: torch.Generator | None = None
+) -> Float[Tensor, " b"]:
     """|J_w^T y| for an image of standard normal pixels y divided by its side: how far a unit step in w moves the image."""
     side = (images.shape[2] * images.shape[3]) ** 0.5
     y = torch.randn(images.shape, generator=generator).to(images) / side
@@ -66,11 +66,11 @@ class GradientTurn:
     """
 
     def __init__(self) -> None:
-        self.logits: Float[Tensor, "b 1"] | None = None
+        self.logits: Float[Tensor, " b 1"] | None = None
 
-    def remember(self, logits: Float[Tensor, "b 1"]) -> None:
+    def remember(self, logits: Float[Tensor, " b 1"]) -> None:
         """Call with D's answer to the images that went through this object, before `backward`."""
         self.logits = logits.detach()
 
-    def __call__(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def __call__(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b c h w"]:
         return TurnGradient.apply(x, self)

@@ -1,4 +1,4 @@
-"""A log of one JSON object a line, and a polite way to stop: both safe against a kill at any moment."""
+"""A log of one JSON object a line, and a stop on SIGTERM or Ctrl-C at the end of a step: both safe against a kill at any moment."""
 
 import json
 import os
@@ -8,17 +8,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pspnb.errors import PspnbError
+from pspnb.files.atomic import write_text
+
 
 class Journal:
     """Appends records to a JSON-lines file. On resume, lines of steps after `keep_until` are dropped: they will come again."""
 
     def __init__(self, path: str | os.PathLike[str], *, keep_until: int = 0):
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_journal(self.path) if line["step"] <= keep_until]
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(temporary, self.path)
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, record: dict[str, Any]) -> None:
         """`record` holds `step` and plain numbers."""
@@ -27,17 +27,26 @@ class Journal:
 
 
 def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The records of a log; a last line cut short by a kill is ignored."""
+    """The records of a log. A line cut short by a kill, or damaged, is left out.
+
+    PspnbError for a file of lines none of which is a record: it is something else than a log.
+    """
     path = Path(path)
     if not path.exists():
         return []
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    lines = path.read_bytes().splitlines()
+    records = [record for line in lines if (record := _record(line)) is not None]
+    if len(lines) > 1 and not records:
+        raise PspnbError(f"{path}: damaged, expected the log of a training run")
     return records
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and isinstance(value.get("step"), int) else None
 
 
 class StopRequest:

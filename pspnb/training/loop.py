@@ -1,4 +1,4 @@
-"""The loop around every trainer of this package's small networks: steps, log, samples, checkpoints, and an orderly end."""
+"""The loop around every trainer of this package's small networks: steps, log, samples, checkpoints, a clean shutdown."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,12 +7,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pspnb.errors import PspnbError
+from pspnb.files.pictures import grid, write_png
+from pspnb.files.progress import progress_bar
 from pspnb.training.checkpoint import load_checkpoint, save_checkpoint
 from pspnb.training.journal import Journal, StopRequest
-from pspnb.training.png import grid, write_png
 
 
 class TrainingDiverged(PspnbError):
@@ -66,9 +66,9 @@ def fit(
     if path.exists() and not resume:
         raise PspnbError(f"{path} exists: continue it with --resume, or choose another folder")
     if path.exists():
-        trainer.load_state(load_checkpoint(path, device=trainer.device))
+        load_state_of(trainer, path, device=trainer.device)
     journal, first, started = Journal(out / "log.jsonl", keep_until=trainer.step), trainer.step, time.monotonic()
-    with StopRequest() as stop, tqdm(total=steps, initial=first, disable=not progress, unit="step") as bar:
+    with StopRequest() as stop, progress_bar(total=steps, initial=first, wanted=progress, unit="step") as bar:
         while trainer.step < steps and not stop.requested and not finished():
             shown = trainer.train_step()
             bar.update()
@@ -93,6 +93,19 @@ def as_numbers(record: Mapping[str, float | Tensor]) -> dict[str, float]:
     tensors = {name: value for name, value in record.items() if isinstance(value, Tensor)}
     read = torch.stack([value.detach().float() for value in tensors.values()]).tolist() if tensors else []
     return {name: float(value) for name, value in {**record, **dict(zip(tensors, read, strict=True))}.items()}
+
+
+def load_state_of(trainer: Any, path: Path, *, device: torch.device) -> None:
+    """Continue from the checkpoint at `path`. PspnbError, naming the file, when it is of another kind of training."""
+    state = load_checkpoint(path, device=device)
+    try:
+        trainer.load_state(state)
+    except PspnbError as error:
+        raise PspnbError(f"{path}: {error}") from error
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
+        raise PspnbError(
+            f"{path}: of another kind of training than the one to be continued here; expected another folder"
+        ) from error
 
 
 def check_finite(record: dict[str, float], step: int) -> dict[str, float]:

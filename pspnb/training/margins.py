@@ -8,13 +8,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
-def _cosine(e: Float[Tensor, "b d"], weight: Float[Tensor, "k d"]) -> Float[Tensor, "b k"]:
+def _cosine(e: Float[Tensor, " b d"], weight: Float[Tensor, " k d"]) -> Float[Tensor, " b k"]:
     """In float32 even under autocast: bf16 cannot tell an angle of 0.06 from 0."""
     with torch.autocast(e.device.type, enabled=False):
         return F.linear(F.normalize(e.float()), F.normalize(weight)).clamp(-1 + 1e-6, 1 - 1e-6)
 
 
-def _target_with_margin(cosine: Float[Tensor, "b 1"], margin: float) -> Float[Tensor, "b 1"]:
+def _target_with_margin(cosine: Float[Tensor, " b 1"], margin: float) -> Float[Tensor, " b 1"]:
     """cos(theta + m); past theta = pi - m, where that would rise again, the straight line cos(theta) - m sin(m)."""
     sine = (1 - cosine.square()).clamp(min=0).sqrt()
     shifted = cosine * math.cos(margin) - sine * math.sin(margin)
@@ -29,7 +29,7 @@ class ArcFace(nn.Module):
         self.weight = nn.Parameter(torch.randn(n_classes, dim) * 0.01)
         self.scale, self.margin = scale, margin
 
-    def forward(self, e: Float[Tensor, "b d"], identity: Int[Tensor, "b"], *, ease: float = 1.0) -> Float[Tensor, ""]:
+    def forward(self, e: Float[Tensor, " b d"], identity: Int[Tensor, " b"], *, ease: float = 1.0) -> Float[Tensor, ""]:
         """`e` need not be normalised; `ease` in [0, 1] scales the margin, for a gentle start."""
         cosine = _cosine(e, self.weight)
         target = _target_with_margin(cosine.gather(1, identity[:, None]), self.margin * ease)
@@ -50,7 +50,7 @@ class CurricularFace(nn.Module):
         self.register_buffer("t", torch.zeros(()))
         self.scale, self.margin = scale, margin
 
-    def forward(self, e: Float[Tensor, "b d"], identity: Int[Tensor, "b"], *, ease: float = 1.0) -> Float[Tensor, ""]:
+    def forward(self, e: Float[Tensor, " b d"], identity: Int[Tensor, " b"], *, ease: float = 1.0) -> Float[Tensor, ""]:
         """`e` need not be normalised; `ease` in [0, 1] scales the margin, for a gentle start."""
         cosine = _cosine(e, self.weight)
         own = cosine.gather(1, identity[:, None])

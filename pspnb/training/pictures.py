@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pspnb import transforms
 from pspnb.errors import ImageError, PspnbError
+from pspnb.files.cache import cache_folder
+from pspnb.files.progress import progress_bar
 from pspnb.tasks import Task
 from pspnb.training.data import PairArrays
 
@@ -113,8 +114,6 @@ def _arrays(
     progress: bool,
 ) -> list[Tensor]:
     """One uint8 tensor per kind, from the cache or made anew. A row of which a file can't be read is in none."""
-    from pspnb.download import cache_folder
-
     folder = (Path(cache) if cache is not None else cache_folder()) / "pictures" / _key(rows, kinds, size, n_classes)
     if not (folder / "meta.json").is_file():
         _build(folder, rows, kinds, size, n_classes, progress=progress)
@@ -164,7 +163,9 @@ def _build(
         kept, broken = 0, []
         # The outer catch_warnings undoes what threads leave behind: the inner ones of the reader aren't thread-safe.
         with warnings.catch_warnings(), ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as readers:
-            for result in tqdm(readers.map(read, rows), total=len(rows), desc="reading pictures", disable=not progress):
+            for result in progress_bar(
+                readers.map(read, rows), total=len(rows), desc="reading pictures", wanted=progress
+            ):
                 if isinstance(result, str):
                     broken.append(result)
                     continue

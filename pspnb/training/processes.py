@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 class Processes:
-    """A single process: nothing to wrap and nobody to ask."""
+    """A single process: every method does nothing, or returns what it was given."""
 
     rank = 0
     world = 1
@@ -37,7 +37,7 @@ class Processes:
         del module
         return contextlib.nullcontext()
 
-    def mean(self, values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    def mean(self, values: Float[Tensor, " ..."]) -> Float[Tensor, " ..."]:
         """The mean over processes, on each of them."""
         return values
 
@@ -66,7 +66,7 @@ class ManyProcesses(Processes):
     def without_sync(self, module: nn.Module) -> contextlib.AbstractContextManager[Any]:
         return self.accelerator.no_sync(module)
 
-    def mean(self, values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    def mean(self, values: Float[Tensor, " ..."]) -> Float[Tensor, " ..."]:
         return self.accelerator.reduce(values, reduction="mean")
 
     def any(self, flag: bool) -> bool:
@@ -104,7 +104,7 @@ class CommonBatchNorm2d(nn.BatchNorm2d):
     torch's own SyncBatchNorm is for GPUs only. Every process must hold the same number of values.
     """
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b c h w"]:
         if not self.training:
             return super().forward(x)
         wide = x.float()

@@ -4,7 +4,6 @@
 (a row of the paper's Table 1, or an ablation that its text mentions) and a scale. Chapters: "Training the encoder", "Ablations".
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,7 +13,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from pspnb.checks import above_zero, at_least, between, seed_in_range
+from pspnb.checks import given as options_given
+from pspnb.device import pick_device
 from pspnb.errors import PspnbError
+from pspnb.files.atomic import write_json
+from pspnb.files.provenance import hardware
+from pspnb.files.reading import read_json
 from pspnb.losses import IdentityLoss, LossTerm, LossWeights, LPIPSLoss, build_terms
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator
@@ -23,7 +28,7 @@ from pspnb.tasks import Task, task_named
 from pspnb.training.callbacks import TensorBoard
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.data import Batches, PairArrays, facets_arrays
-from pspnb.training.export import hardware, write_whole
+from pspnb.training.run_models import RECIPE, about_run, checkpoint_of, is_run, load_run
 from pspnb.training.trainer import Outcome, TrainConfig, fit
 
 Kind = Literal["psp", "w", "naive_wplus"]
@@ -81,7 +86,7 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
             "units": [1, 1, 2, 1],
             "widths": [32, 32, 64, 96, 96],
             "head_channels": 48,
-            "last_channels": 128,  # as a style: what a head knows of the image passes here
+            "last_channels": 128,  # as wide as a style, so that it is no bottleneck
             "input_size": 64,
         },
         "w": {"units": [1, 1, 2, 1], "widths": [32, 32, 64, 96, 96], "input_size": 64},
@@ -93,7 +98,7 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
 
 # At 64 px: batch as published, rate above the paper's text (1e-3). Measured on an earlier generator, training loss after 10,400
 # images in batches of 16: .455 at 1e-3, .427 at 3e-3, .422 at 1e-2; in batches of 8: .421 at 3e-3. The average of the weights
-# stands in for a decay of the rate, so that a run can be made longer at any time. With `SECOND_PART` the rate does fall.
+# replaces a decay of the learning rate, so that a run can be made longer at any time. With `SECOND_PART` the rate does fall.
 TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "facets64": TrainConfig(
@@ -160,7 +165,7 @@ def encoder_architecture(
         kwargs["n_styles"] = generator.n_styles
     if variant.level is not None:
         kwargs["maps"] = [variant.level] * generator.n_styles
-    return {"class": ENCODERS[variant.kind].__name__, "kwargs": kwargs}
+    return {"class": ENCODERS[variant.kind].__name__, "kwargs": kwargs}  # plain values: it is written into files
 
 
 def build_psp(task: Task, variant: Variant, *, generator: Generator, scale: str = "facets64", seed: int = 0) -> PSP:
@@ -210,8 +215,10 @@ def train_encoder(
     than those of the task and its variant. `compile`: torch.compile the step (needs a C++ compiler on a CPU). `preset`: "gpu"
     takes the larger batches of `GPU_TRAINING`. `replay`: as in `TrainConfig`. Raises PspnbError on user errors.
     """
-    from pspnb.training.runs import pick_device
-
+    at_least(1, steps=steps, batch=batch, images=n_images)
+    above_zero(lr=lr)
+    between(0, 1, decay_from=decay_from)
+    seed_in_range(seed)
     device = pick_device(device)
     chosen, kind = task_named(task), variant_named(variant)
     if scale not in TRAINING:
@@ -219,14 +226,8 @@ def train_encoder(
     if preset == "gpu" and scale not in GPU_TRAINING:
         raise PspnbError(f"expected preset gpu for a scale among {', '.join(GPU_TRAINING)}, got {scale!r}")
     config = (GPU_TRAINING if preset == "gpu" else TRAINING)[scale]
-    config = replace(
-        config,
-        replay=config.replay if replay is None else replay,
-        steps=steps or config.steps,
-        lr=lr or config.lr,
-        decay_from=config.decay_from if decay_from is None else decay_from,
-        compile=compile,
-    )
+    said = options_given(replay=replay, steps=steps, lr=lr, decay_from=decay_from)
+    config = replace(config, compile=compile, **said)
     given = None if init is None else _given(init)
     own = None if given is None else given.decoder
     weights = loss_weights(chosen, kind, lambdas)
@@ -241,11 +242,16 @@ def train_encoder(
     )
     if torch.device(device).type == "cuda":
         arrays, held_out = arrays.resident(device), None if held_out is None else held_out.resident(device)
-    size = batch or (GPU_BATCH if preset == "gpu" else BATCH)[scale]
+    size = (GPU_BATCH if preset == "gpu" else BATCH)[scale] if batch is None else batch
     terms = _terms(weights, model, distance, recognition, device)
     recipe: dict[str, Any] = {"task": chosen.name, "variant": variant, "scale": scale, "hardware": hardware(device)}
     if init is not None:
         recipe |= {"init": str(init), "init_images": images_seen(init)}
+    recipe |= {
+        "generator": _where(generator if generator is not None else None if scale == "facets64" else init),
+        "architecture": encoder_architecture(chosen, kind, scale=scale, generator=decoder),
+        "start_from_latent_avg": kind.start_from_latent_avg,
+    }
     _note_recipe(Path(out), recipe)
     return fit(
         model,
@@ -258,7 +264,15 @@ def train_encoder(
         device=device,
         resume=resume,
         progress=progress,
+        about=recipe,
     )
+
+
+def _where(generator: str | Path | None) -> str:
+    """What to write down of where a generator came from: a shipped name as it is, a file or folder with its whole path."""
+    if generator is None:
+        return "facets64/generator"
+    return str(Path(generator).resolve()) if Path(generator).exists() else str(generator)
 
 
 def facets_losses(device: str | torch.device = "cpu") -> tuple[nn.Module, IdentityLoss]:
@@ -380,14 +394,9 @@ def start_from(model: PSP, given: PSP, *, name: str) -> None:
 
 
 def _given(init: str | Path) -> PSP:
-    """The trained pSp to start from: a shipped name, a pSp file, or the folder of a facets64 run."""
+    """The trained pSp to start from: a shipped name, a pSp file, or a run."""
     import pspnb
 
-    if Path(init).is_dir():
-        about = recipe_of(init)
-        if about.get("scale", "facets64") != "facets64":
-            raise PspnbError(f"{init}: expected the folder of a facets64 run, got {about['scale']}")
-        return run_model(init, task=about.get("task", "inversion"), variant=about.get("variant", "psp"))
     model = pspnb.load(init)
     if not isinstance(model, PSP):
         raise PspnbError(f"{init}: expected a pSp to start from, got a {type(model).__name__}")
@@ -395,12 +404,13 @@ def _given(init: str | Path) -> PSP:
 
 
 def images_seen(trained: str | Path) -> int:
-    """On how many images a shipped encoder (by name) or a run (by folder) was trained in all; 0 where nothing says so."""
+    """On how many images a shipped encoder (by name) or a run was trained in all; 0 where nothing says so."""
     from pspnb.hub import card
 
-    if Path(trained).is_dir():
-        state = best_state(trained)
-        return int(recipe_of(trained).get("init_images", 0) + state["step"] * state["identity"]["batch"])
+    if Path(trained).exists() and is_run(trained):
+        path = checkpoint_of(trained)
+        state = load_checkpoint(path)
+        return int(about_run(path, state).get("init_images", 0) + state["step"] * state["identity"]["batch"])
     try:
         about = card(str(trained))
     except PspnbError:  # a file
@@ -409,10 +419,10 @@ def images_seen(trained: str | Path) -> int:
 
 
 def recipe_of(run: str | Path) -> dict[str, Any]:
-    """Task, variant, scale, what it started from and how many images that had seen, of a run begun by `train_encoder`;
-    empty for other folders."""
-    path = Path(run) / "recipe.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    """Task, variant, scale, generator, architecture, what it started from and how many images that had seen, of a run begun by
+    `train_encoder`; empty for other folders."""
+    path = Path(run) / RECIPE
+    return read_json(path) if path.is_file() else {}
 
 
 def _note_recipe(out: Path, recipe: dict[str, Any]) -> None:
@@ -423,37 +433,23 @@ def _note_recipe(out: Path, recipe: dict[str, Any]) -> None:
     if begun and before and before != now:
         raise PspnbError(f"{out} is a run of {' '.join(before.values())}, not of {' '.join(now.values())}")
     if not begun:
-        write_whole(out / "recipe.json", (json.dumps(recipe) + "\n").encode())
+        write_json(out / RECIPE, recipe, indent=None)
 
 
 # ---- runs ----------------------------------------------------------------------------------------------------------
 
 
-def run_model(
-    run: str | Path, *, task: str = "inversion", variant: str = "psp", generator: Generator | None = None
-) -> PSP:
-    """The best encoder of a facets64 run (the lowest validation loss) on its generator, in evaluation mode.
+def run_model(run: str | Path, *, generator: Generator | None = None) -> PSP:
+    """The best encoder of a run (the lowest validation loss) on its generator, in evaluation mode.
 
-    PspnbError when the run was trained on another generator.
+    PspnbError when the run is of another kind, or was trained on another generator.
     """
-    from pspnb.hub import load_shipped
-    from pspnb.training.run import fingerprint
-
-    state = best_state(run)
-    decoder = generator if generator is not None else load_shipped("facets64/generator")
-    assert isinstance(decoder, Generator)
-    if state["identity"]["generator"] != fingerprint(decoder):
-        raise PspnbError(
-            f"{run}: trained on another generator than facets64/generator; an encoder is worth nothing without its own"
-        )
-    model = build_psp(task_named(task), variant_named(variant), generator=decoder)
-    model.encoder.load_state_dict(state["encoder"])
-    model.latent_avg.copy_(state["latent_avg"])
-    return model.eval()
+    model = load_run(run, generator=generator)
+    if not isinstance(model, PSP):
+        raise PspnbError(f"{run}: expected the run of an encoder, this one is of a {type(model).__name__}")
+    return model
 
 
 def best_state(run: str | Path) -> dict[str, Any]:
     """best.pt of a run, or its latest checkpoint where nothing was validated."""
-    run = Path(run)
-    path = run / "best.pt"
-    return load_checkpoint(path if path.exists() else run / "checkpoint.pt")
+    return load_checkpoint(checkpoint_of(run))

@@ -3,20 +3,21 @@
 Each run has a folder: checkpoint.pt, log.jsonl and samples/. A finished run can be shipped: fp16 weights and a card in the zoo.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
+from pspnb.checks import at_least, seed_in_range
+from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.facets.prior import N_NUMBERS, Z_DIM
 from pspnb.facets.render import RENDER_VERSION
+from pspnb.files.atomic import write_json
+from pspnb.files.provenance import hardware
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import split_arrays
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.export import ZOO, hardware, ship
+from pspnb.training.export import ZOO, ship
 from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
 from pspnb.training.imitation import ImitationConfig, average_of
 from pspnb.training.journal import read_journal
@@ -82,11 +83,6 @@ def imitation_config(scale: str = "facets64", preset: str | None = None, *, devi
     return IMITATIONS[key]
 
 
-def pick_device(device: str | None) -> str:
-    """`device`, or CUDA when there is one."""
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def generator_config(scale: str = "facets64", preset: str | None = None, *, device: str = "cpu") -> GanConfig:
     """The configuration of a scale ("facets64", "facets128") and preset ("cpu", "gpu"; default: as the device)."""
     key = (scale, preset or ("gpu" if device.startswith("cuda") else "cpu"))
@@ -110,6 +106,8 @@ def train_generator(
     progress: bool = True,
 ) -> Path:
     """Train a StyleGAN2 generator on Facets in the folder `out`; returns the checkpoint. Resumable; SIGTERM saves and stops."""
+    at_least(1, steps=steps, batch=batch, images=n_images)
+    seed_in_range(seed)
     device = pick_device(device)
     config = with_overrides(generator_config(scale, preset, device=device), steps=steps, batch=batch, seed=seed)
     return fit_generator(config, out=out, resume=resume, device=device, n_images=n_images, progress=progress)
@@ -226,8 +224,7 @@ def export_history(run: str | Path, out: str | Path, *, points: int = 200) -> Pa
     names = [name for name in records[-1] if all(name in r for s in stretches for r in s)]
     history = {name: [round(sum(r[name] for r in s) / len(s), 5) for s in stretches] for name in names}
     path = Path(out) / "history.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(history) + "\n")
+    write_json(path, history, indent=None)
     return path
 
 

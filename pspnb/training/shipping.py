@@ -3,15 +3,17 @@
 `python -m pspnb.training.weights` calls both for everything that is shipped.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from pspnb.errors import PspnbError
+from pspnb.files.atomic import write_json
+from pspnb.files.provenance import hardware
+from pspnb.files.reading import read_json
 from pspnb.tasks import task_named
-from pspnb.training.export import ZOO, hardware, ship, write_whole
+from pspnb.training.export import ZOO, ship
 from pspnb.training.journal import read_journal
 from pspnb.training.recipes import best_state, encoder_architecture, model_name, recipe_of, run_model, variant_named
 
@@ -31,7 +33,7 @@ def ship_encoder(
     """
     from pspnb.hub import card
 
-    model = run_model(run, task=task, variant=variant)
+    model = run_model(run)
     state = best_state(run)
     records = read_journal(Path(run) / "log.jsonl")
     tensors: dict[str, Tensor] = {f"encoder.{key}": value for key, value in model.encoder.state_dict().items()}
@@ -75,12 +77,12 @@ def add_history(run: str | Path, name: str, path: str | Path) -> Path:
     if not validations:
         raise PspnbError(f"{run}: expected a run with validations in its log.jsonl")
     names = ["images", *(key for key in validations[0] if key.startswith("val_"))]
-    everything = json.loads(path.read_text()) if path.exists() else {}
+    everything = read_json(path) if path.exists() else {}
     before, old = recipe_of(run).get("init_images", 0), everything.get(name, {"images": []})
     kept = sum(images <= before for images in old["images"])
     new = {key: [r["images"] + before if key == "images" else round(r[key], 5) for r in validations] for key in names}
     everything[name] = {key: old.get(key, [])[:kept] + new[key] for key in names}
-    write_whole(path, (json.dumps(everything) + "\n").encode())
+    write_json(path, everything, indent=None)
     return path
 
 

@@ -4,9 +4,7 @@ Chapter: "StyleGAN2 from the inside". `python -m pspnb.training.studies` trains 
 writes book/results/noise.
 """
 
-import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pspnb.facets import CLASSES
+from pspnb.files.atomic import write_json
+from pspnb.files.pictures import grid, write_png
+from pspnb.files.provenance import stamp
 from pspnb.measure.populations import BATCH, label_shares
 from pspnb.metrics import frechet_distance
 from pspnb.nn.instruments import ParsingNet
 from pspnb.nn.stylegan2 import Generator, noise_shapes
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.export import commit, hardware, write_whole
 from pspnb.training.gan import GanConfig
-from pspnb.training.png import grid, write_png
 from pspnb.training.runs import fit_generator
 
 CONFIG = replace(GanConfig(), steps=3000)
@@ -40,16 +39,11 @@ def noise_study(
     """
     generators = [_average(_train(config, Path(runs), noise, n_images)) for noise in (False, True)]
     rows, pictures = compare_noise(*generators, samples=samples)
-    made = {
-        "commit": commit(),
-        "seed": config.seed,
-        "device": hardware(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-    }
+    made = stamp(seed=config.seed)
     result = {"rows": rows, "images": config.steps * config.batch, "samples": samples, "provenance": made}
     out = Path(out)
     write_png(out / "samples.png", grid(pictures, columns=8))
-    write_whole(out / "metrics.json", (json.dumps(result, indent=1) + "\n").encode())
+    write_json(out / "metrics.json", result)
     return result
 
 
@@ -70,7 +64,7 @@ def _average(checkpoint: Path) -> Generator:
 
 
 @torch.no_grad()
-def draw(generator: Generator, n: int, *, noise: bool, seed: int) -> Float[Tensor, "n 3 s s"]:
+def draw(generator: Generator, n: int, *, noise: bool, seed: int) -> Float[Tensor, " n 3 s s"]:
     """`n` samples, the same z for the same seed; with noise drawn anew, or with all noise maps zero."""
     z = torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(seed))
     chance = torch.Generator().manual_seed(seed + 1)
@@ -87,7 +81,7 @@ def draw(generator: Generator, n: int, *, noise: bool, seed: int) -> Float[Tenso
 
 def compare_noise(
     plain: Generator, noisy: Generator, *, samples: int = 5000, seed: int = 7
-) -> tuple[dict[str, Any], Float[Tensor, "n 3 s s"]]:
+) -> tuple[dict[str, Any], Float[Tensor, " n 3 s s"]]:
     """Rows "without noise", "with noise", "switched off": Frechet distance in identity_eval features to `samples` training
     images, and for each label of WATCHED its share of the pixels over that in the data; and eight pictures a row.
     """

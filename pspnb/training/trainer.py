@@ -7,24 +7,24 @@ CPU.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from tqdm import tqdm
 
 from pspnb.errors import PspnbError
+from pspnb.files.pictures import grid, write_png
+from pspnb.files.progress import progress_bar
 from pspnb.losses.terms import LossTerm
 from pspnb.psp import PSP
 from pspnb.training.callbacks import Callback
-from pspnb.training.checkpoint import load_checkpoint, save_checkpoint
+from pspnb.training.checkpoint import save_checkpoint
 from pspnb.training.data import Batches
 from pspnb.training.journal import Journal, StopRequest
-from pspnb.training.loop import TrainingDiverged
-from pspnb.training.png import grid, write_png
+from pspnb.training.loop import TrainingDiverged, load_state_of
 from pspnb.training.processes import Processes, processes
 from pspnb.training.run import Run
 
@@ -70,7 +70,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, valid in (
             ("steps of at least 1", self.steps >= 1),
-            ("lr above 0", self.lr > 0),
+            ("lr above 0", 0 < self.lr < float("inf")),
             ("decay_from from 0 to 1", 0 <= self.decay_from <= 1),
             ("accumulate of at least 1", self.accumulate >= 1),
             ("average from 0 to below 1", 0 <= self.average < 1),
@@ -102,13 +102,15 @@ def fit(
     device: str | torch.device = "cpu",
     resume: bool = False,
     progress: bool = True,
+    about: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Train the encoder of `model` in place, on `device`, where the networks of `losses` must be already; leaves it in
     evaluation mode, with its latest weights.
 
     Writes below `out`: `checkpoint.pt` (latest, everything needed to go on), `best.pt` (encoder with the lowest validation
     loss), `log.jsonl`, `pictures/*.png`. SIGTERM and an interrupt end the run after the step in hand with a checkpoint;
-    in a notebook that covers the stop button and closing it.
+    in a notebook that covers the stop button and closing it. `about` (plain values: task, architecture, generator ...) is
+    kept in both checkpoints, so that each can be loaded wherever it lies.
 
     Raises TrainingDiverged when a loss or a weight is no longer a number (the last good checkpoint stays), PspnbError when
     `out` holds a run and `resume` is False or the run was begun with other options, CheckpointError on a full disk (the
@@ -121,7 +123,7 @@ def fit(
     if path.exists():
         if not resume:
             raise PspnbError(f"{path} exists: continue it with resume (--resume), or choose another folder")
-        run.load_state(load_checkpoint(path, device=team.device))
+        load_state_of(run, path, device=team.device)
     recorder = _Recorder(out, run, callbacks if team.is_main else (), progress=progress)
     stopped = False
     with StopRequest() as stop, recorder, closing(run):
@@ -133,10 +135,10 @@ def fit(
             if _due(run.step, config.picture_every):
                 recorder.pictures()
             if validation is not None and _due(run.step, config.validate_every):
-                _validate(run, validation, recorder, out)
+                _validate(run, validation, recorder, out, about)
             stopped = _agreed(stop, run.step, team)
             if _due(run.step, config.checkpoint_every) or stopped or run.step == config.steps:
-                _save(run, path)
+                _save(run, path, about)
     return Outcome(run.step, run.step >= config.steps, run.best)
 
 
@@ -150,21 +152,25 @@ def _agreed(stop: StopRequest, step: int, team: Processes) -> bool:
     return step % AGREE_EVERY == 0 and team.any(stop.requested)
 
 
-def _save(run: Run, path: Path) -> None:
+def _save(run: Run, path: Path, about: Mapping[str, Any] | None) -> None:
     if not run.is_finite():
         kept = f"{path} is the last good one" if path.exists() else "no checkpoint was written"
         raise TrainingDiverged(f"a weight is not finite at step {run.step}: stopped, {kept}")
     if run.team.is_main:
-        save_checkpoint(path, run.state())
+        save_checkpoint(path, run.state() | _note(about))
 
 
-def _validate(run: Run, validation: Batches, recorder: "_Recorder", out: Path) -> None:
+def _note(about: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if about is None else {"about": dict(about)}
+
+
+def _validate(run: Run, validation: Batches, recorder: "_Recorder", out: Path, about: Mapping[str, Any] | None) -> None:
     record = run.validate(validation)
     recorder.validation(record)
     if run.best is None or record["val_loss"] < run.best:
         run.best = record["val_loss"]
         if run.team.is_main:
-            save_checkpoint(out / "best.pt", run.encoder_state())
+            save_checkpoint(out / "best.pt", run.encoder_state() | _note(about))
 
 
 class _Recorder:
@@ -173,8 +179,8 @@ class _Recorder:
     def __init__(self, out: Path, run: Run, callbacks: Sequence[Callback], *, progress: bool) -> None:
         self.run, self.callbacks, self.out = run, callbacks, out
         self.journal = Journal(out / "log.jsonl", keep_until=run.step) if run.team.is_main else None
-        self.bar = tqdm(
-            total=run.config.steps, initial=run.step, disable=not (progress and run.team.is_main), unit="step"
+        self.bar = progress_bar(
+            total=run.config.steps, initial=run.step, wanted=progress and run.team.is_main, unit="step"
         )
         self._since = (run.step, time.monotonic())
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.instrument_runs import ship_instrument, train_instrument
 from pspnb.training.instruments import INSTRUMENTS, instrument_config
 from pspnb.training.journal import read_journal
 from pspnb.training.recipes import BATCH, SECOND_PART, TRAINING, model_name, train_encoder
-from pspnb.training.runs import generator_config, pick_device, ship_gan, train_generator
+from pspnb.training.runs import generator_config, ship_gan, train_generator
 from pspnb.training.shipping import add_history, ship_encoder
 
 

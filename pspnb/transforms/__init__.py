@@ -24,7 +24,7 @@ from pspnb.transforms.eight_bit import (
     sketch_tensor,
     to_uint8,
 )
-from pspnb.transforms.labels import CELEBA_COLOURS, colour_labels, one_hot
+from pspnb.transforms.labels import CELEBA_COLOURS, colour_labels, labels_of_colours, merge_part_masks, one_hot
 
 __all__ = [
     "CELEBA_COLOURS",
@@ -35,9 +35,11 @@ __all__ = [
     "hflip_where",
     "image_tensor",
     "label_tensor",
+    "labels_of_colours",
     "low_resolution",
     "low_resolution_tensor",
     "mask_out",
+    "merge_part_masks",
     "one_hot",
     "pencil_sketch",
     "random_flips",

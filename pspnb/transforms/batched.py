@@ -14,7 +14,7 @@ def random_flips(n: int, *, generator: torch.Generator, p: float = 0.5) -> Bool[
     return torch.rand(n, generator=generator, device=generator.device) < p
 
 
-def hflip_where(images: Float[Tensor, "b c h w"], flips: Bool[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
+def hflip_where(images: Float[Tensor, " b c h w"], flips: Bool[Tensor, " b"]) -> Float[Tensor, " b c h w"]:
     """The batch with the chosen images mirrored left to right."""
     return torch.where(flips.to(images.device, non_blocking=True)[:, None, None, None], images.flip(-1), images)
 
@@ -31,12 +31,14 @@ def bicubic_kernel(factor: int) -> Float[Tensor, " taps"]:
     return (taps / taps.sum()).float()
 
 
-def downsample(images: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "b c h2 w2"]:
+def downsample(images: Float[Tensor, " b c h w"], factor: int) -> Float[Tensor, " b c h2 w2"]:
     """Shrink by an integer factor with `bicubic_kernel`, rows first, borders reflected; values may overshoot the range.
 
     As published, factor 1 filters as well: its four taps lie half a pixel off, which is a slight blur and not the identity.
     ValueError if the side isn't a multiple of the factor, or is too small to reflect.
     """
+    if factor < 1:
+        raise ValueError(f"expected a down-sampling factor of at least 1, got {factor}")
     height, width = images.shape[-2:]
     padding = 3 * factor
     before, after = padding // 2, padding - padding // 2
@@ -56,7 +58,7 @@ def downsample(images: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "
     return images
 
 
-def low_resolution(images: Float[Tensor, "b c h w"], factors: list[int]) -> Float[Tensor, "b c h w"]:
+def low_resolution(images: Float[Tensor, " b c h w"], factors: list[int]) -> Float[Tensor, " b c h w"]:
     """Each image in [-1, 1] shrunk by its own factor and enlarged again bilinearly: the source of super-resolution.
 
     The published path rounds to 8 bits after each of the two steps; this one doesn't and stays differentiable. They
@@ -73,7 +75,7 @@ def low_resolution(images: Float[Tensor, "b c h w"], factors: list[int]) -> Floa
     return out
 
 
-def pencil_sketch(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
+def pencil_sketch(images: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b 1 h w"]:
     """Dark lines on white paper, in [0, 1], from images in [-1, 1]: the "pencil sketch" filter of paper section 4.3.1.
 
     Grey, 3 x 3 Gaussian, rising and falling Sobel edges, blended 0.75 + 0.75 and inverted. Where the published script
@@ -93,7 +95,7 @@ def pencil_sketch(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
     return 1 - (0.75 * rising + 0.75 * falling).clamp(0, 1)
 
 
-def triangular_mask(size: int) -> Bool[Tensor, "s s"]:
+def triangular_mask(size: int) -> Bool[Tensor, " s s"]:
     """True where inpainting has to fill in: the triangle between the lower edge and the centre of the image.
 
     The paper (section 4.5) says no more than "a simple, symmetric triangular mask"; this one covers the mouth and chin
@@ -103,6 +105,6 @@ def triangular_mask(size: int) -> Bool[Tensor, "s s"]:
     return centre[:, None] > centre[None, :].abs()
 
 
-def mask_out(images: Float[Tensor, "b c h w"], mask: Bool[Tensor, "h w"]) -> Float[Tensor, "b c h w"]:
+def mask_out(images: Float[Tensor, " b c h w"], mask: Bool[Tensor, " h w"]) -> Float[Tensor, " b c h w"]:
     """Images with the masked pixels at 0, the middle of [-1, 1]."""
     return images.masked_fill(mask.to(images.device, non_blocking=True), 0.0)

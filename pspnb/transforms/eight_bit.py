@@ -14,12 +14,12 @@ from torch import Tensor
 from pspnb.transforms.batched import downsample
 from pspnb.transforms.labels import one_hot
 
-Picture = UInt8[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w"]
+Picture = UInt8[np.ndarray, " h w 3"] | UInt8[np.ndarray, " h w"]
 
 
 def resize_picture(
     picture: Picture, size: int, *, interpolation: Literal["bilinear", "nearest"] = "bilinear"
-) -> UInt8[np.ndarray, "s s *c"]:
+) -> UInt8[np.ndarray, " s s *c"]:
     """A picture at size x size, its aspect ratio given up; Pillow's bilinear averages when it shrinks (antialiased)."""
     from PIL import Image
 
@@ -27,36 +27,36 @@ def resize_picture(
     return np.asarray(Image.fromarray(picture).resize((size, size), method))
 
 
-def grey(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
+def grey(picture: UInt8[np.ndarray, " h w 3"]) -> UInt8[np.ndarray, " h w"]:
     """Luma as Pillow's mode L has it (ITU-R 601)."""
     from PIL import Image
 
     return np.asarray(Image.fromarray(picture).convert("L"))
 
 
-def _unit_tensor(picture: Picture) -> Float[Tensor, "c h w"]:
+def _unit_tensor(picture: Picture) -> Float[Tensor, " c h w"]:
     """Values 0 ... 255 -> [0, 1], channels first."""
     planes = picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
     return torch.tensor(planes).float() / 255
 
 
-def image_tensor(picture: UInt8[np.ndarray, "h w 3"], size: int) -> Float[Tensor, "3 s s"]:
+def image_tensor(picture: UInt8[np.ndarray, " h w 3"], size: int) -> Float[Tensor, " 3 s s"]:
     """A photo in [-1, 1]: source of inversion and frontalization, target of every task."""
     return (_unit_tensor(resize_picture(picture, size)) - 0.5) / 0.5
 
 
-def sketch_tensor(picture: UInt8[np.ndarray, "h w"], size: int) -> Float[Tensor, "1 s s"]:
+def sketch_tensor(picture: UInt8[np.ndarray, " h w"], size: int) -> Float[Tensor, " 1 s s"]:
     """A sketch in [0, 1]: the published sketch encoder reads it unnormalised."""
     return _unit_tensor(resize_picture(picture, size))
 
 
 def label_tensor(
-    labels: UInt8[np.ndarray, "h w"],
+    labels: UInt8[np.ndarray, " h w"],
     size: int,
     *,
     n_classes: int = 19,
     interpolation: Literal["bilinear", "nearest"] = "nearest",
-) -> Float[Tensor, "c s s"]:
+) -> Float[Tensor, " c s s"]:
     """One-hot planes of a label map.
 
     The published code resizes label maps bilinearly, and so invents classes at the borders between others (2 and 4 meet
@@ -67,19 +67,19 @@ def label_tensor(
     return one_hot(resized, n_classes)
 
 
-def low_resolution_tensor(picture: UInt8[np.ndarray, "h w 3"], size: int, *, factor: int) -> Float[Tensor, "3 s s"]:
+def low_resolution_tensor(picture: UInt8[np.ndarray, " h w 3"], size: int, *, factor: int) -> Float[Tensor, " 3 s s"]:
     """The source of super-resolution in [-1, 1]: shrunk by `factor`, rounded down to 8 bits, enlarged again."""
     small = low_resolution_picture(resize_picture(picture, size), factor=factor)
     return (_unit_tensor(resize_picture(small, size)) - 0.5) / 0.5
 
 
-def low_resolution_picture(picture: UInt8[np.ndarray, "h w 3"], *, factor: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+def low_resolution_picture(picture: UInt8[np.ndarray, " h w 3"], *, factor: int) -> UInt8[np.ndarray, " h2 w2 3"]:
     """A picture shrunk by `factor` with the published bicubic kernel; 8-bit values are truncated, as published."""
     small = downsample(_unit_tensor(picture)[None], factor).clamp(0, 1)
     return to_uint8(small[0] * 2 - 1, truncate=True)
 
 
-def to_uint8(image: Float[Tensor, "3 h w"], *, truncate: bool = False) -> UInt8[np.ndarray, "h w 3"]:
+def to_uint8(image: Float[Tensor, " 3 h w"], *, truncate: bool = False) -> UInt8[np.ndarray, " h w 3"]:
     """An image in [-1, 1] (beyond is clipped) as an 8-bit picture, rounded to the nearest level.
 
     The published code truncates (`truncate=True`): the picture is half a level darker, and an 8-bit picture doesn't

@@ -1,0 +1,36 @@
+"""Which device a command runs on, chosen in one place."""
+
+from __future__ import annotations
+
+import torch
+
+from pspnb.errors import PspnbError
+
+
+def pick_device(name: str | None = "auto") -> str:
+    """ "auto" or None: a CUDA GPU if there is one, else Apple's (mps), else the CPU; any other name as it is.
+
+    mps is untested: no machine that tests this package has one. Raises PspnbError, one line, if a named device cannot be used.
+    """
+    if name is None or name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name).cpu()
+    except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
+        raise PspnbError(
+            f"cannot use the device {name!r} ({_reason(name, error)}); expected auto, cpu or cuda"
+        ) from error
+    return name
+
+
+def _reason(name: str, error: Exception) -> str:
+    kind = name.split(":")[0]
+    if kind == "cuda" and not torch.cuda.is_available():
+        return "no CUDA GPU here, or a PyTorch without CUDA"
+    if kind == "cuda":
+        return f"there are {torch.cuda.device_count()} GPUs, counted from 0"
+    if kind == "mps":
+        return "no Apple GPU here, or a PyTorch without it"
+    return str(error).strip().splitlines()[0][:120]
