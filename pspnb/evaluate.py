@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.facets import CLASSES
+from pspnb.world2 import CLASSES
 from pspnb.measure.answer_key import draw_z, synthesize
 from pspnb.measure.factor_errors import factor_errors
 from pspnb.measure.gate import GATE, GATE_SEED, SHIPPED, Limit, Verdict, judge, measure

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from pspnb.errors import PspnbError
-from pspnb.facets.prior import draw_z
+from pspnb.world2.prior import draw_z
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.graphs import Replayed, keep_gradients

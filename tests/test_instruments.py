@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.facets import BY_NAME, Factors, edit, identity_of, render, sample_factors
+from pspnb.world2 import BY_NAME, Factors, edit, identity_of, render, sample_factors
 from pspnb.hub import available, build, load_shipped
 from pspnb.metrics import class_iou, confusion
 from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualJudge, PerceptualNet, PlainEmbedder
@@ -53,9 +53,9 @@ def data() -> FacetsArrays:
 
 
 def shipped(name: str) -> torch.nn.Module:
-    if f"facets64/{name}" not in available():
+    if f"world2/{name}" not in available():
         pytest.skip(f"facets64/{name} is not shipped yet")
-    return load_shipped(f"facets64/{name}")
+    return load_shipped(f"world2/{name}")
 
 
 def small(name: str, **changes):

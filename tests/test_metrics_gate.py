@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pspnb import evaluate
 from pspnb.errors import PspnbError
-from pspnb.facets import CLASS_ID
-from pspnb.facets.prior import Z_DIM
+from pspnb.world2 import CLASS_ID
+from pspnb.world2.prior import Z_DIM
 from pspnb.losses.perceptual import LPIPSLoss
 from pspnb.measure import gate, intervals, pixels
 from pspnb.measure.answer_key import AnswerKey, answer_key, draw_z, pooled, pooled_labels

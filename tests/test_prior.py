@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pspnb.facets import TABLE, sample_factors, validate
-from pspnb.facets.prior import (
+from pspnb.world2 import TABLE, sample_factors, validate
+from pspnb.world2.prior import (
     N_NUMBERS,
     PAIRED_EARRINGS,
     SLOTS,

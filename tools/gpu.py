@@ -95,7 +95,7 @@ def check(out: Path, device: str, sizes: Sizes) -> None:
     """CPU and device agree on renderer, generator, encoder and losses; a replayed step runs."""
     import torch
 
-    from pspnb.facets import render, sample_factors
+    from pspnb.world2 import render, sample_factors
     from pspnb.hub import build
     from pspnb.training.imitation import ImitationConfig, build_generator
 
@@ -121,7 +121,7 @@ def check(out: Path, device: str, sizes: Sizes) -> None:
     with report.part("losses") as note, torch.no_grad():
         from pspnb.hub import load_shipped
 
-        net = load_shipped("facets64/perceptual").eval()
+        net = load_shipped("world2/perceptual").eval()
         there = net.to(device)(a.image.to(device), a.image.flip(0).to(device)).cpu()
         note["largest difference"] = float((net.cpu()(a.image, a.image.flip(0)) - there).abs().max())
     with report.part("replayed step of the generator") as note:
@@ -159,7 +159,7 @@ def _imitation(sizes: Sizes, device: str, *, images: int) -> Any:
 
     config = _imitation_config(sizes, images=images, seconds=None)
     lessons = draw_lessons(config, device=device, progress=None)
-    return ImitationTrainer(config, lessons, load_shipped("facets64/perceptual"), device=device)
+    return ImitationTrainer(config, lessons, load_shipped("world2/perceptual"), device=device)
 
 
 def _encoder_rate(device: str, out: Path, *, batch: int, steps: int, **options: Any) -> dict[str, float]:
@@ -180,7 +180,7 @@ def bench(out: Path, device: str, sizes: Sizes) -> None:
     """Images per second: the renderer, the generator's and the encoder's step at 64 px."""
     import torch
 
-    from pspnb.facets import render, sample_factors
+    from pspnb.world2 import render, sample_factors
 
     report = Report(out / "bench.json")
     report.add("device", {"name": _device_name(device), "torch": torch.__version__})
@@ -382,7 +382,7 @@ def _tiny(sizes: Sizes) -> bool:
 
 
 def _fill_cache(device: str, sizes: Sizes) -> None:
-    from pspnb.facets import Facets
+    from pspnb.world2 import Facets
 
     for split, n in (("test", None), ("validation", None), ("train", None)):
         Facets(split, 64, n=min(sizes.train, 64) if _tiny(sizes) else n, device=device, progress=False)
@@ -460,7 +460,7 @@ def ship_quickly(name: str, folder: Path) -> None:
 
     weights, about = read_run(folder)
     card = {"title": TITLES[name], "architecture": architecture(name), "metrics": {}, "steps": about["step"]}
-    ship(f"facets64/{name}", weights, card)
+    ship(f"world2/{name}", weights, card)
 
 
 def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
@@ -476,7 +476,7 @@ def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
     folder = runs / "generator"
     config = _imitation_config(sizes, images=sizes.lessons, seconds=sizes.generator_seconds)
     lessons = Lessons.load(runs / "lessons.safetensors", device=device)
-    trainer = ImitationTrainer(config, lessons, load_shipped("facets64/perceptual"), device=device)
+    trainer = ImitationTrainer(config, lessons, load_shipped("world2/perceptual"), device=device)
     done = fit(
         trainer, folder, finished=trainer.finished, steps=config.steps, batch=config.batch, resume=True, progress=False,
         log_every=100, sample_every=max(config.steps // 40, 1) if sizes.train < 1000 else 4000, checkpoint_every=5000,
@@ -496,7 +496,7 @@ def _measure_gate(folder: Path, out: Path, device: str, sizes: Sizes) -> None:
     from pspnb.measure.pairs import shipped_instruments
 
     with torch.no_grad():
-        generator = pspnb.load_generator("facets64/generator", device=device)
+        generator = pspnb.load_generator("world2/generator", device=device)
         rows = quick_gate(generator, shipped_instruments(device=device), n=min(sizes.gate, 4000), device=device)
     judged = judge(rows)
     missed = [v.row for v in judged if not v.passed]

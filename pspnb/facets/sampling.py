@@ -7,7 +7,7 @@ from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from pspnb.facets.factors import BY_NAME, FREE_FACTORS, IDENTITY_FACTORS, TABLE, Factor, Factors
-from pspnb.facets.hashing import stream_id, uniform
+from pspnb.facets.hashing import hash_ints, stream_id, uniform
 
 SPLIT_SIZES: Final[dict[str, int]] = {"train": 50_000, "validation": 1_000, "test": 1_000}
 IMAGES_PER_IDENTITY: Final[dict[str, int]] = {"train": 4, "validation": 4, "test": 1}
@@ -45,11 +45,11 @@ def _draw(factor: Factor, key: int, index: Int64[Tensor, "b"]) -> Tensor:
     elif factor.distribution == "often_zero":
         zero = factor.weights[0]
         value = torch.where(u < zero, 0.0, factor.low + (factor.high - factor.low) * (u - zero) * (1.0 / (1.0 - zero)))
-    elif factor.distribution == "circular":
-        value = torch.floor(u * 2.0**24) * 2.0**-24  # below 1 in float32 too
-    else:
+    elif factor.distribution == "weights":
         edges = torch.tensor(factor.weights, dtype=torch.float64).cumsum(0)[:-1]
         return (u[:, None] >= edges).sum(1)
+    else:
+        return hash_ints(key, index, stream) & 0x7FFFFFFFFFFFFFFF
     return value.float().clamp(factor.low, factor.high)
 
 
@@ -107,8 +107,10 @@ def validate(factors: Factors) -> int:
         factor = BY_NAME[name]
         if value.shape != (n,):
             raise ValueError(f"expected factor {name!r} of shape ({max(n, 1)},), got {tuple(value.shape)}")
-        if factor.kind == "categorical" and (value.is_floating_point() or value.dtype == torch.bool):
-            raise ValueError(f"expected integers for the categorical factor {name!r}, got {value.dtype}")
+        if factor.kind != "continuous" and (value.is_floating_point() or value.dtype == torch.bool):
+            raise ValueError(f"expected integers for the {factor.kind} factor {name!r}, got {value.dtype}")
+        if factor.kind == "seed":
+            continue
         if n and not bool(((value >= factor.low) & (value <= factor.high)).all()):
             low, high = float(value.min()), float(value.max())
             raise ValueError(f"expected {name!r} in [{factor.low:g}, {factor.high:g}], got {low:g} to {high:g}")
@@ -131,7 +133,7 @@ def edit(factors: Factors, /, **changes: float | int | str | Tensor) -> Factors:
         if dtype == torch.int64 and (
             isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point())
         ):
-            raise ValueError(f"expected integers for the categorical factor {name!r}")
+            raise ValueError(f"expected integers for the {factor.kind} factor {name!r}")
         new = torch.as_tensor(value, dtype=dtype, device=out["yaw"].device)
         out[name] = new.expand(n).clone() if new.ndim == 0 else new
     validate(out)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.facets import BY_NAME
+from pspnb.world2 import BY_NAME
 from pspnb.measure.intervals import ROUNDS, ratio
 from pspnb.measure.pairs import Pairs
 from pspnb.training.factor_targets import shown

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.facets import CLASSES
+from pspnb.world2 import CLASSES
 from pspnb.measure.answer_key import draw_z
 from pspnb.measure.intervals import ROUNDS, Measured, finite
 from pspnb.measure.pairs import Instruments, Pairs, measure_pairs, shipped_instruments
@@ -33,7 +33,7 @@ from pspnb.measure.rows import (
 )
 from pspnb.nn.stylegan2 import Generator
 
-SHIPPED = "facets64/generator"
+SHIPPED = "world2/generator"
 GATE_SEED = 2_000_003
 """Of the z of the gate: training draws from other seeds."""
 

@@ -1,6 +1,6 @@
 """The mapping network of a generator with an answer key: z -> factors -> numbers -> w.
 
-The prior (`pspnb.facets.prior`) says which factors a z stands for, a multi-layer perceptron takes their numbers to w, so the true
+The prior (`pspnb.world2.prior`) says which factors a z stands for, a multi-layer perceptron takes their numbers to w, so the true
 picture of any z can be rendered. Chapter: "StyleGAN2 from the inside".
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pspnb.facets.prior import N_NUMBERS, Z_DIM, factors_of, numbers
+from pspnb.world2.prior import N_NUMBERS, Z_DIM, factors_of, numbers
 from pspnb.nn.ops import EqualLinear
 
 

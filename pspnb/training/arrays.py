@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.facets import (
+from pspnb.world2 import (
     SPLIT_SIZES,
     Facets,
     Factors,

@@ -1,6 +1,6 @@
 """A StyleGAN2 that imitates its world: `ImitationTrainer`, its configuration, its data.
 
-Every z has true factors (`pspnb.facets.prior`), so the generator has a teacher: the renderer's picture of the same factors, in
+Every z has true factors (`pspnb.world2.prior`), so the generator has a teacher: the renderer's picture of the same factors, in
 L1 and in the LPIPS form (imitative learning, DiscoFaceGAN, Deng et al. 2020). A discriminator adds what an average of pictures
 lacks, sharpness, and teaches the codes that have no truth: style-mixed ones, ones between two w, ones near the mean latent.
 Every random number of step k is a function of (seed, k). Chapter: "StyleGAN2 from the inside".
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.facets.prior import Z_DIM, draw_z, even_choices, factors_of, numbers
+from pspnb.world2.prior import Z_DIM, draw_z, even_choices, factors_of, numbers
 from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator

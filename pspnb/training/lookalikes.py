@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from pspnb.facets import BY_NAME, IDENTITY_FACTORS, Factors, combine, edit, sample_free, sample_identity
+from pspnb.world2 import BY_NAME, IDENTITY_FACTORS, Factors, combine, edit, sample_free, sample_identity
 from pspnb.training.arrays import FacetsArrays, render_arrays
 
 GROUP = 10

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.facets import CLASSES
+from pspnb.world2 import CLASSES
 from pspnb.files.atomic import write_json
 from pspnb.files.pictures import grid, write_png
 from pspnb.files.provenance import stamp
@@ -88,7 +88,7 @@ def compare_noise(
     from pspnb.hub import load_shipped
     from pspnb.training.arrays import split_arrays, to_unit
 
-    judge, parsing = load_shipped("facets64/identity_eval"), load_shipped("facets64/parsing")
+    judge, parsing = load_shipped("world2/identity_eval"), load_shipped("world2/parsing")
     assert isinstance(parsing, ParsingNet)
     real = to_unit(split_arrays("train", plain.size, n=samples).images)
     watched = [CLASSES.index(name) for name in WATCHED]

@@ -39,16 +39,13 @@ class Frame:
     pivot: tuple[float, float, float]
     shift: Float[Tensor, "b 2"]
 
-    def planes(self, name: str) -> dict[str, Tensor]:
-        """The ray of image point (x, y) crosses z = 0 of the camera at `{name}_x{i} x + {name}_y{i} y + {name}_o{i}` in this
-        frame, i = 0, 1, 2; it runs towards the viewer along `{name}_d{i}`. Each (b,)."""
-        m, p = self.matrix, self.pivot
-        out: dict[str, Tensor] = {}
-        for i in range(3):
-            start = m[:, 0, i] * (p[0] + self.shift[:, 0]) + m[:, 1, i] * (p[1] + self.shift[:, 1]) + m[:, 2, i] * p[2]
-            out |= {f"{name}_{row}{i}": m[:, k, i] for k, row in enumerate("xyd")}
-            out[f"{name}_o{i}"] = p[i] - start
-        return out
+    def origin(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the ray of image point (x, y), each (b, r), crosses the plane z = 0 of the camera, in this frame."""
+        m = self.matrix
+        u, v, w = x - (self.pivot[0] + self.shift[:, :1]), y - (self.pivot[1] + self.shift[:, 1:]), -self.pivot[2]
+        return tuple(  # type: ignore[return-value]
+            m[:, 0, i, None] * u + m[:, 1, i, None] * v + m[:, 2, i, None] * w + self.pivot[i] for i in range(3)
+        )
 
     def to_camera(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Points (b, k) of this frame in camera coordinates."""
