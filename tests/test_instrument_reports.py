@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.world2 import CLASS_ID, IDENTITY_FACTORS, identity_of, sample_factors, sample_identity
 from pspnb.hub import available, load_shipped
 from pspnb.training import instrument_runs, reports
 from pspnb.training.arrays import (
@@ -23,6 +22,7 @@ from pspnb.training.arrays import (
 from pspnb.training.factor_targets import HEADS
 from pspnb.training.instruments import InstrumentTrainer, architecture, build_instrument, instrument_config
 from pspnb.training.lookalikes import LOOKALIKES, LOOKS, lookalike_arrays, lookalike_identity, lookalike_test
+from pspnb.world2 import CLASS_ID, IDENTITY_FACTORS, identity_of, sample_factors, sample_identity
 
 
 @pytest.fixture(scope="module")

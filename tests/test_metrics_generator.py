@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from pspnb import hub
-from pspnb.world2 import identity_of, sample_factors
 from pspnb.measure import populations, styles
 from pspnb.measure.answer_key import draw_z, synthesize
 from pspnb.nn.instruments import FactorNet, ParsingNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, render_arrays, to_unit
 from pspnb.training.factor_targets import CIRCULAR, HEADS, RANGES
+from pspnb.world2 import identity_of, sample_factors
 
 CHANNELS = {4: 8, 8: 8, 16: 8, 32: 8, 64: 8}
 

@@ -58,7 +58,15 @@ TINY = Sizes(
 
 
 # Rows of the gate without which no encoder is trained; the others are noisy with a few thousand images.
-ESSENTIAL = {"perceptual_whole", "perceptual_head", "mse_head", "parsing", "yaw_slope", "glasses_where_worn", "hat_where_worn"}
+ESSENTIAL = {
+    "perceptual_whole",
+    "perceptual_head",
+    "mse_head",
+    "parsing",
+    "yaw_slope",
+    "glasses_where_worn",
+    "hat_where_worn",
+}
 
 
 class Report:
@@ -95,9 +103,9 @@ def check(out: Path, device: str, sizes: Sizes) -> None:
     """CPU and device agree on renderer, generator, encoder and losses; a replayed step runs."""
     import torch
 
-    from pspnb.world2 import render, sample_factors
     from pspnb.hub import build
     from pspnb.training.imitation import ImitationConfig, build_generator
+    from pspnb.world2 import render, sample_factors
 
     report = Report(out / "check.json")
     report.add("device", {"name": _device_name(device), "torch": torch.__version__, "missing": needs()})
@@ -167,7 +175,14 @@ def _encoder_rate(device: str, out: Path, *, batch: int, steps: int, **options: 
     from pspnb.training.recipes import train_encoder
 
     train_encoder(
-        out=out, steps=steps, batch=batch, device=device, n_images=max(2 * batch, 64), progress=False, preset="gpu", **options
+        out=out,
+        steps=steps,
+        batch=batch,
+        device=device,
+        n_images=max(2 * batch, 64),
+        progress=False,
+        preset="gpu",
+        **options,
     )
     rates = [r["images_per_s"] for r in read_journal(out / "log.jsonl") if r.get("images_per_s")]
     return {"batch": batch, "images_per_s": rates[-1] if rates else float("nan")}
@@ -251,7 +266,16 @@ def study_jobs(sizes: Sizes) -> list[Job]:
         for seed in (0, 1, 2)
         for v in ("psp", "naive_wplus", "w")
     ]
-    others = ("largest_map", "smallest_map", "from_zero", "narrow_wplus", "tight_wplus", "wide_wplus", "narrow_heads", "wide_heads")
+    others = (
+        "largest_map",
+        "smallest_map",
+        "from_zero",
+        "narrow_wplus",
+        "tight_wplus",
+        "wide_wplus",
+        "narrow_heads",
+        "wide_heads",
+    )
     jobs += [Job("study", f"table1/{v}", v, None, short) for v in others]
     weights: dict[str, dict[str, float]] = {
         "unchanged": {}, "id-0": {"id": 0.0}, "id-0.5": {"id": 0.5}, "lpips-0.2": {"lpips": 0.2}, "lpips-2": {"lpips": 2.0},
@@ -313,7 +337,15 @@ class Team:
         """One job, in a process of its own; what it says goes to a log in `runs`."""
         log = self.runs / f"{job.name.replace('/', '_')}.log"
         spec = {"job": asdict(job), "sizes": asdict(self.sizes), "runs": str(self.runs), "device": self.device}
-        command = [sys.executable, str(Path(__file__).resolve()), "_job", "--out", str(self.out), "--spec", json.dumps(spec)]
+        command = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "_job",
+            "--out",
+            str(self.out),
+            "--spec",
+            json.dumps(spec),
+        ]
         with log.open("w") as file:
             return Running(job.name, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT), log)
 
@@ -402,7 +434,9 @@ def _draw_lessons(runs: Path, device: str, sizes: Sizes) -> None:
 
     path = runs / "lessons.safetensors"
     if not path.exists():
-        draw_lessons(_imitation_config(sizes, images=sizes.lessons, seconds=None), device=device, progress=None).save(path)
+        draw_lessons(_imitation_config(sizes, images=sizes.lessons, seconds=None), device=device, progress=None).save(
+            path
+        )
 
 
 def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, device: str, sizes: Sizes) -> None:
@@ -414,7 +448,9 @@ def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, dev
     common: dict[str, Any] = {"variant": job["variant"], "device": device, "progress": False}
     if _tiny(sizes):
         common |= {"batch": 4, "n_images": 64}
-        options = {k: v for k, v in options.items() if k != "n_images"} | ({"steps": 4} if "n_images" in options else {})
+        options = {k: v for k, v in options.items() if k != "n_images"} | (
+            {"steps": 4} if "n_images" in options else {}
+        )
     if seconds := options.pop("seconds", None):
         rate = _steps_per_second(folder.with_name(folder.name + "_rate"), common | options, sizes)
         options["steps"] = max(int(rate * seconds) // 250 * 250, 4 if _tiny(sizes) else 250)
@@ -446,7 +482,14 @@ def _train_instrument(name: str, runs: Path, device: str, sizes: Sizes) -> None:
     if name.startswith("identity"):
         arrays = concat_arrays([arrays, load_arrays(runs / "lookalikes.safetensors")])
     train_instrument(
-        name, out=folder, device=device, preset="gpu", seconds=sizes.instrument_seconds, arrays=arrays, progress=False, resume=True
+        name,
+        out=folder,
+        device=device,
+        preset="gpu",
+        seconds=sizes.instrument_seconds,
+        arrays=arrays,
+        progress=False,
+        resume=True,
     )
     export_instrument(folder, folder.parent / "exports" / f"{name}.safetensors")
     ship_quickly(name, folder)
@@ -485,7 +528,9 @@ def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
     write_png(out / "generator.png", grid(trainer.samples(64)))
     ship_generator(folder)
     state = {name: half(getattr(trainer, name).state_dict()) for name in ("generator", "average", "discriminator")}
-    torch.save({**state, "w_mean": trainer.w_mean.cpu(), "step": trainer.step, "config": asdict(config)}, out / "generator.pt")
+    torch.save(
+        {**state, "w_mean": trainer.w_mean.cpu(), "step": trainer.step, "config": asdict(config)}, out / "generator.pt"
+    )
 
 
 def _measure_gate(folder: Path, out: Path, device: str, sizes: Sizes) -> None:

@@ -31,9 +31,9 @@ class Render:
     """A batch of portraits. `image` in [-1, 1]; `labels` are ids of CLASSES; `landmarks` (x, y) in pixels, pixel centres
     at whole numbers: eyes (image left, then right), nose tip, mouth corners (left, right)."""
 
-    image: Float32[Tensor, "b 3 s s"]
-    labels: UInt8[Tensor, "b s s"]
-    landmarks: Float32[Tensor, "b 5 2"]
+    image: Float32[Tensor, " b 3 s s"]
+    labels: UInt8[Tensor, " b s s"]
+    landmarks: Float32[Tensor, " b 5 2"]
     factors: Factors
 
 
@@ -84,7 +84,7 @@ def _render_chunk(f: Factors, size: int, device: torch.device, ss: int) -> tuple
     return image * 2.0 - 1.0, _vote(label.view(b, size, ss, size, ss), ss)
 
 
-def _average(planes: list[Tensor], ss: int) -> Float[Tensor, "b 3 s s"]:
+def _average(planes: list[Tensor], ss: int) -> Float[Tensor, " b 3 s s"]:
     out = []
     for plane in planes:
         total = plane[:, :, 0, :, 0].clone()
@@ -94,7 +94,7 @@ def _average(planes: list[Tensor], ss: int) -> Float[Tensor, "b 3 s s"]:
     return torch.stack(out, 1)
 
 
-def _vote(label: Tensor, ss: int) -> UInt8[Tensor, "b s s"]:
+def _vote(label: Tensor, ss: int) -> UInt8[Tensor, " b s s"]:
     """The most frequent class among a pixel's samples; among equals the one met first, row by row."""
     if ss == 1:
         return label[:, :, 0, :, 0].contiguous()
@@ -110,7 +110,7 @@ def _vote(label: Tensor, ss: int) -> UInt8[Tensor, "b s s"]:
 
 
 @torch.no_grad()
-def _landmarks(f: Factors, size: int) -> Float[Tensor, "b 5 2"]:
+def _landmarks(f: Factors, size: int) -> Float[Tensor, " b 5 2"]:
     """Eye centres, nose tip and mouth corners on the head's surface, projected to pixels."""
     m = measures(f)
     zero = torch.zeros_like(m["eye_x"])

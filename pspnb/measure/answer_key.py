@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from pspnb.errors import PspnbError
+from pspnb.nn.stylegan2 import Generator
 from pspnb.world2 import CLASS_ID, Factors, render
 from pspnb.world2.prior import Z_DIM, factors_of
-from pspnb.nn.stylegan2 import Generator
 
 SURROUNDINGS = (CLASS_ID["background"], CLASS_ID["cloth"])
 """Wall and cloth; "head" is every other class, of the true labels."""

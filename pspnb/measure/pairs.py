@@ -14,7 +14,6 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.world2 import Factors
 from pspnb.files.progress import progress_bar
 from pspnb.losses.perceptual import LPIPSLoss
 from pspnb.measure.answer_key import (
@@ -30,6 +29,7 @@ from pspnb.measure.between import KINDS, codes_between
 from pspnb.measure.pixels import masked_mse, power_spectrum, sharpness
 from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder, UnitMapDistance
 from pspnb.nn.stylegan2 import Generator
+from pspnb.world2 import Factors
 
 Columns = dict[str, Tensor]
 """One row for each image: name -> (n,) or (n, k)."""

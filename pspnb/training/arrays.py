@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pspnb.errors import PspnbError
+from pspnb.files.progress import progress_bar
 from pspnb.world2 import (
     SPLIT_SIZES,
     Facets,
@@ -24,7 +25,6 @@ from pspnb.world2 import (
     sample_free,
     sample_identity,
 )
-from pspnb.files.progress import progress_bar
 
 
 @dataclass(frozen=True)

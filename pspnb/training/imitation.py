@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.world2.prior import Z_DIM, draw_z, even_choices, factors_of, numbers
 from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
@@ -32,6 +31,7 @@ from pspnb.training.gan import lr_factor
 from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
+from pspnb.world2.prior import Z_DIM, draw_z, even_choices, factors_of, numbers
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class ImitationConfig:
 
     def __post_init__(self) -> None:
         if self.batch < 2 or self.batch % 2:
-            raise ValueError(f"expected an even batch of at least 2 (half of it is shown to the critic), got {self.batch}")
+            raise ValueError(
+                f"expected an even batch of at least 2 (half of it is shown to the critic), got {self.batch}"
+            )
         if not 0 <= self.even < 1:
             raise ValueError(f"expected even from 0 to below 1, got {self.even}")
 
@@ -80,7 +82,6 @@ class Lessons:
     images: UInt8[Tensor, " n 3 s s"]
     numbers: Float[Tensor, " n m"]
     n_true: int
-
 
     def save(self, path: str | Path) -> None:
         """To one safetensors file, written aside and renamed."""
@@ -131,6 +132,7 @@ class ImitationTrainer:
             torch.manual_seed(config.seed)
             self.generator = build_generator(config).to(self.device)
             self.discriminator = OnePassDiscriminator(config.size, channels=dict(config.d_channels)).to(self.device)
+        self.mapping = cast(PriorMapping, self.generator.style)
         self.average = deepcopy(self.generator).requires_grad_(False).eval()
         self.w_mean = torch.zeros(config.style_dim, device=self.device)
         c = config.r1_every / (config.r1_every + 1)  # lazy regularisation (StyleGAN2, appendix B)
@@ -210,7 +212,7 @@ class ImitationTrainer:
         weights = [*g.parameters(), *(self.discriminator.parameters() if critical else ())]
         torch._foreach_zero_(keep_gradients(weights))
         x = inputs["x"].float().div(127.5).sub(1)
-        w = g.style.layers(inputs["numbers"])
+        w = self.mapping.map_numbers(inputs["numbers"])
         self.w_mean.lerp_(w.detach().mean(0), 0.005)
         codes = g.to_w_plus(w)
         if critical:
@@ -234,7 +236,7 @@ class ImitationTrainer:
     def _fake_codes(self, inputs: Mapping[str, Tensor]) -> Float[Tensor, " h n d"]:
         """Codes without a truth, from pairs of w (a, b): half mixed by styles, a quarter between them, a quarter truncated."""
         g = self.generator
-        a, b = g.style.layers(inputs["others"]).chunk(2)
+        a, b = self.mapping.map_numbers(inputs["others"]).chunk(2)
         u = inputs["u"]
         between = torch.lerp(a, b, u[1][:, None])
         psi = (1.25 * u[1] - 0.25).clamp(min=0.0)[:, None]  # a fifth of the truncated ones is the mean itself
@@ -281,7 +283,12 @@ class ImitationTrainer:
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, plain data and tensors. Its lessons are a function of the configuration."""
         networks = {name: getattr(self, name).state_dict() for name in _STATEFUL}
-        rest = {"w_mean": self.w_mean, "step": self.step, "seconds": self.seconds(), "hardware": hardware_of(self.device)}
+        rest = {
+            "w_mean": self.w_mean,
+            "step": self.step,
+            "seconds": self.seconds(),
+            "hardware": hardware_of(self.device),
+        }
         rest["images_before"] = self.images_before
         return {**networks, **rest, "config": asdict(self.config), "random": random_states()}
 
@@ -298,7 +305,9 @@ class ImitationTrainer:
         More steps or seconds than planned are welcome: the run goes on where the longer schedule has them.
         """
         mine, theirs = asdict(self.config), state["config"]
-        differs = [k for k in mine if k not in ("steps", "seconds", "compile") and _plain(mine[k]) != _plain(theirs.get(k))]
+        differs = [
+            k for k in mine if k not in ("steps", "seconds", "compile") and _plain(mine[k]) != _plain(theirs.get(k))
+        ]
         if differs:
             name = differs[0]
             raise PspnbError(f"this run has {name}={theirs.get(name)}, not {mine[name]}: resume with the same settings")
@@ -360,9 +369,7 @@ def hardware_of(device: torch.device) -> str:
 
 def build_generator(config: ImitationConfig) -> Generator:
     """The generator of a configuration, its start drawn from torch's global generator."""
-    mapping = PriorMapping(
-        style_dim=config.style_dim, hidden=config.hidden, n_mlp=config.n_mlp, lr_mlp=config.lr_mlp
-    )
+    mapping = PriorMapping(style_dim=config.style_dim, hidden=config.hidden, n_mlp=config.n_mlp, lr_mlp=config.lr_mlp)
     return Generator(
         config.size,
         style_dim=config.style_dim,

@@ -9,8 +9,6 @@ from typing import Any, Literal
 from pspnb.checks import at_least, seed_in_range
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
-from pspnb.world2.prior import N_NUMBERS, Z_DIM
-from pspnb.world2.render import RENDER_VERSION
 from pspnb.files.atomic import write_json
 from pspnb.files.provenance import hardware
 from pspnb.nn.instruments import PerceptualNet
@@ -22,6 +20,8 @@ from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
 from pspnb.training.imitation import ImitationConfig, average_of
 from pspnb.training.journal import read_journal
 from pspnb.training.loop import fit
+from pspnb.world2.prior import N_NUMBERS, Z_DIM
+from pspnb.world2.render import RENDER_VERSION
 
 Preset = Literal["cpu", "gpu"]
 
@@ -146,9 +146,7 @@ def _trunk(device: str) -> PerceptualNet:
 # ---- shipping ------------------------------------------------------------------------------------------------------
 
 
-def ship_generator(
-    run: str | Path, *, name: str | None = None, folder: str | Path = ZOO, note: str = ""
-) -> Path:
+def ship_generator(run: str | Path, *, name: str | None = None, folder: str | Path = ZOO, note: str = "") -> Path:
     """The average generator of a run as a zoo file, with `latent_avg` (mean of 100,000 mapped z) inside.
 
     Default name: facets64/generator, and world2/generator for one that imitates.

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.world2 import CLASSES
 from pspnb.files.atomic import write_json
 from pspnb.files.pictures import grid, write_png
 from pspnb.files.provenance import stamp
@@ -23,6 +22,7 @@ from pspnb.nn.stylegan2 import Generator, noise_shapes
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.gan import GanConfig
 from pspnb.training.runs import fit_generator
+from pspnb.world2 import CLASSES
 
 CONFIG = replace(GanConfig(), steps=3000)
 # Parts of a face that a code should decide, not chance.

@@ -32,9 +32,9 @@ class Render:
     """A batch of portraits. `image` in [-1, 1]; `labels` are ids of CLASSES; `landmarks` (x, y) in pixels, pixel centres
     at whole numbers: eyes (image left, then right), nose tip, mouth corners (left, right)."""
 
-    image: Float32[Tensor, "b 3 s s"]
-    labels: UInt8[Tensor, "b s s"]
-    landmarks: Float32[Tensor, "b 5 2"]
+    image: Float32[Tensor, " b 3 s s"]
+    labels: UInt8[Tensor, " b s s"]
+    landmarks: Float32[Tensor, " b 5 2"]
     factors: Factors
 
 
@@ -112,7 +112,7 @@ def _vote(samples: UInt8[Tensor, " n k"]) -> UInt8[Tensor, " n"]:
 
 
 @torch.no_grad()
-def _landmarks(f: Factors, size: int) -> Float[Tensor, "b 5 2"]:
+def _landmarks(f: Factors, size: int) -> Float[Tensor, " b 5 2"]:
     """Eye centres, nose tip and mouth corners on the head's surface, projected to pixels."""
     m = measures(f)
     zero = torch.zeros_like(m["eye_x"])

@@ -25,7 +25,7 @@ def _key(source: str | int) -> int:
     return _SEED_KEY_OFFSET + int(source)
 
 
-def _as_indices(indices: Integer[Tensor, "b"] | range | list[int] | int) -> Int64[Tensor, "b"]:
+def _as_indices(indices: Integer[Tensor, " b"] | range | list[int] | int) -> Int64[Tensor, " b"]:
     if isinstance(indices, int):
         indices = range(indices)
     out = torch.as_tensor(indices if isinstance(indices, Tensor) else list(indices), dtype=torch.int64).cpu()
@@ -34,7 +34,7 @@ def _as_indices(indices: Integer[Tensor, "b"] | range | list[int] | int) -> Int6
     return out
 
 
-def _draw(factor: Factor, key: int, index: Int64[Tensor, "b"]) -> Tensor:
+def _draw(factor: Factor, key: int, index: Int64[Tensor, " b"]) -> Tensor:
     stream = stream_id(factor.name)
     u = uniform(key, index, stream)
     if factor.distribution == "uniform":
@@ -53,13 +53,13 @@ def _draw(factor: Factor, key: int, index: Int64[Tensor, "b"]) -> Tensor:
     return value.float().clamp(factor.low, factor.high)
 
 
-def sample_identity(source: str | int, ids: Integer[Tensor, "b"] | range | list[int] | int) -> Factors:
+def sample_identity(source: str | int, ids: Integer[Tensor, " b"] | range | list[int] | int) -> Factors:
     """Identity factors of the people numbered `ids` (an int n means range(n)) of a split or of an integer seed."""
     index = _as_indices(ids)
     return {name: _draw(BY_NAME[name], _key(source), index) for name in IDENTITY_FACTORS}
 
 
-def sample_free(source: str | int, indices: Integer[Tensor, "b"] | range | list[int] | int) -> Factors:
+def sample_free(source: str | int, indices: Integer[Tensor, " b"] | range | list[int] | int) -> Factors:
     """Free factors (pose, expression, light, accessories, clothes, background) of the images numbered `indices`."""
     index, key = _as_indices(indices), _key(source)
     free = {name: _draw(BY_NAME[name], key, index) for name in FREE_FACTORS}
@@ -79,18 +79,18 @@ def combine(identity: Factors, free: Factors) -> Factors:
     return out
 
 
-def identity_of(source: str | int, indices: Integer[Tensor, "b"] | range | list[int] | int) -> Int64[Tensor, "b"]:
+def identity_of(source: str | int, indices: Integer[Tensor, " b"] | range | list[int] | int) -> Int64[Tensor, " b"]:
     """Identity numbers within the source: image i of a split shows person i // IMAGES_PER_IDENTITY; of a seed, i."""
     per = IMAGES_PER_IDENTITY[source] if isinstance(source, str) and source in IMAGES_PER_IDENTITY else 1
     return _as_indices(indices) // per
 
 
-def global_identity(source: str | int, indices: Integer[Tensor, "b"] | range | list[int] | int) -> Int64[Tensor, "b"]:
+def global_identity(source: str | int, indices: Integer[Tensor, " b"] | range | list[int] | int) -> Int64[Tensor, " b"]:
     """Identity numbers that are unique over the three splits."""
     return identity_of(source, indices) + (_IDENTITY_OFFSET[source] if isinstance(source, str) else 0)
 
 
-def sample_factors(source: str | int, indices: Integer[Tensor, "b"] | range | list[int] | int) -> Factors:
+def sample_factors(source: str | int, indices: Integer[Tensor, " b"] | range | list[int] | int) -> Factors:
     """All factors of the images numbered `indices` (an int n means range(n)) of a split, or of an integer seed."""
     index = _as_indices(indices)
     return combine(sample_identity(source, identity_of(source, index)), sample_free(source, index))
