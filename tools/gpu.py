@@ -1,4 +1,4 @@
-"""Fifteen minutes of a GPU, prepared: `python tools/gpu.py check|bench|train --out FOLDER`. `--needs` lists packages to carry.
+"""Fifteen minutes of a GPU, prepared: `python tools/gpu.py check|bench|train|collect --out FOLDER`. `--needs` lists packages to carry.
 
 Runs on Linux with Python 3.11 or later, PyTorch with CUDA and no network. Every stage has a time budget and writes results to
 FOLDER as it goes (at most eight files), so that a failing stage costs only itself. `--tiny` is the dry run that the tests do on
@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 NEEDS = ("einops", "jaxtyping", "numpy", "safetensors", "scipy", "torch", "torchmetrics", "tqdm")
-STAGES = ("check", "bench", "train")
+STAGES = ("check", "bench", "train", "collect")
 
 
 def needs() -> list[str]:
@@ -496,14 +496,30 @@ def _train_instrument(name: str, runs: Path, device: str, sizes: Sizes) -> None:
 
 
 def ship_quickly(name: str, folder: Path) -> None:
-    """An instrument into this machine's zoo without its report, which takes longer than its training; shipped again later."""
+    """An instrument into this machine's zoo without its report, which takes longer than its training; `collect` adds that."""
     from pspnb.training.export import ship
-    from pspnb.training.instrument_runs import TITLES, read_run
-    from pspnb.training.instruments import architecture
+    from pspnb.training.instrument_runs import card_of, read_run
 
     weights, about = read_run(folder)
-    card = {"title": TITLES[name], "architecture": architecture(name), "metrics": {}, "steps": about["step"]}
-    ship(f"world2/{name}", weights, card)
+    ship(f"world2/{name}", weights, card_of(name, about, metrics={}))
+
+
+def collect(out: Path) -> None:
+    """On the machine where the results came back to: zoo_*.tar of FOLDER into this package's zoo, reports of instruments added."""
+    import pspnb
+    from pspnb.training.export import ZOO, add_metrics
+    from pspnb.training.instrument_runs import report
+
+    for path in sorted(out.glob("zoo_*.tar")):
+        with tarfile.open(path) as tar:
+            tar.extractall(ZOO, filter="data")
+            names = [Path(member).stem.replace("_", "/", 1) for member in tar.getnames() if member.endswith(".json")]
+        for name in names:
+            short = name.split("/")[1]
+            if name.startswith("world2/") and short != "generator":
+                numbers = report(short, pspnb.load(name))
+                add_metrics(name, {key: round(value, 5) for key, value in numbers.items()})
+            print(name, flush=True)
 
 
 def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
@@ -609,7 +625,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name, value = pair.split("=", 1)
         sizes = replace(sizes, **{name: type(getattr(sizes, name))(float(value))})
     os.environ.setdefault("OMP_NUM_THREADS", "2")
-    if options.stage == "train":
+    if options.stage == "collect":
+        collect(options.out)
+    elif options.stage == "train":
         parts = options.parts.split(",")
         train(options.out, options.device, sizes, seconds=options.seconds, parts=parts, runs=options.runs)
     else:
