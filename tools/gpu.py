@@ -54,7 +54,8 @@ class Sizes:
 
 FULL = Sizes()
 TINY = Sizes(
-    train=256, instrument_seconds=2.0, generator_seconds=6.0, lessons=128, workers=1, generator_batch=8, generator_steps=6, gate=64,
+    train=256, instrument_seconds=2.0, generator_seconds=6.0, lessons=128, workers=1, warm=False, generator_batch=8,
+    generator_steps=6, gate=64,
     encoder_seconds=1.0, study_steps=2, lambda_steps=1, parallel=2, repeat=1,
 )  # fmt: skip
 
@@ -595,6 +596,17 @@ def pack_runs(out: Path, runs: Path) -> None:
                 tar.add(path, arcname=str(path.relative_to(runs)))
 
 
+def sizes_of(pairs: Sequence[str], *, tiny: bool) -> Sizes:
+    """`FULL` or `TINY` with NAME=VALUE pairs in their places. SystemExit for a name that there is not."""
+    sizes = TINY if tiny else FULL
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        if not hasattr(sizes, name):
+            raise SystemExit(f"expected sizes of {', '.join(asdict(sizes))}, got {name!r}")
+        sizes = replace(sizes, **{name: type(getattr(sizes, name))(float(value))})
+    return sizes
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python tools/gpu.py", description=__doc__)
@@ -618,10 +630,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.stage == "_job":
         run_job(options.spec, options.out)
         return 0
-    sizes = TINY if options.tiny else FULL
-    for pair in options.set:
-        name, value = pair.split("=", 1)
-        sizes = replace(sizes, **{name: type(getattr(sizes, name))(float(value))})
+    sizes = sizes_of(options.set, tiny=options.tiny)
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     if options.stage == "collect":
         collect(options.out)
