@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.facets import CLASSES
 from pspnb.measure.answer_key import draw_z, synthesize
 from pspnb.measure.factor_errors import factor_errors
 from pspnb.measure.gate import GATE, GATE_SEED, SHIPPED, Limit, Verdict, judge, measure
@@ -34,6 +33,7 @@ from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.export import add_metrics, commit, hardware, write_whole
 from pspnb.training.imitation import average_of
 from pspnb.training.png import grid, write_png
+from pspnb.world2 import CLASSES
 
 RESULTS = "book/results/generator"
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def frechet_distance(a: Float[Tensor, "n f"], b: Float[Tensor, "m f"]) -> float:
+def frechet_distance(a: Float[Tensor, " n f"], b: Float[Tensor, " m f"]) -> float:
     """Frechet distance between two Gaussians fitted to two sets of features (Heusel et al. 2017).
 
     |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), in float64. Biased upwards for few samples: compare sets of the same
@@ -23,7 +23,7 @@ def frechet_distance(a: Float[Tensor, "n f"], b: Float[Tensor, "m f"]) -> float:
     return float((mean + cov_a.trace() + cov_b.trace() - 2 * cross).clamp(min=0))
 
 
-def precision_recall(real: Float[Tensor, "n f"], fake: Float[Tensor, "m f"], *, k: int = 3) -> tuple[float, float]:
+def precision_recall(real: Float[Tensor, " n f"], fake: Float[Tensor, " m f"], *, k: int = 3) -> tuple[float, float]:
     """Share of fakes within the real manifold, and of reals within the fake one (Kynkaanniemi et al. 2019).
 
     A manifold is the union of balls around its samples that reach to their `k`-th nearest neighbour.
@@ -39,7 +39,7 @@ def covered(manifold: Float[Tensor, " n f"], points: Float[Tensor, " m f"], *, k
     return torch.cat([(torch.cdist(part, manifold) <= radii).any(dim=1) for part in points.split(1024)])
 
 
-def psnr(x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:
+def psnr(x: Float[Tensor, " b 3 h w"], y: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b"]:
     """Peak signal-to-noise ratio of each pair in dB, images in [-1, 1] (peak 2), clamped."""
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -47,7 +47,7 @@ def psnr(x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tens
     return peak_signal_noise_ratio(x, y, data_range=(-1.0, 1.0), reduction="none", dim=(1, 2, 3))
 
 
-def ssim(x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:
+def ssim(x: Float[Tensor, " b 3 h w"], y: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b"]:
     """Structural similarity of each pair (Gaussian window of 11, sigma 1.5), images in [-1, 1], clamped."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -59,7 +59,7 @@ def ssim(x: Float[Tensor, "b 3 h w"], y: Float[Tensor, "b 3 h w"]) -> Float[Tens
 
 
 def bootstrap_interval(
-    values: Float[Tensor, "n"], *, level: float = 0.95, rounds: int = 1000, seed: int = 0
+    values: Float[Tensor, " n"], *, level: float = 0.95, rounds: int = 1000, seed: int = 0
 ) -> tuple[float, float, float]:
     """Mean of `values` and its percentile bootstrap interval: (mean, low, high)."""
     generator = torch.Generator().manual_seed(seed)
@@ -71,19 +71,19 @@ def bootstrap_interval(
     return float(values.mean()), low, high
 
 
-def confusion(predicted: Int[Tensor, "*s"], truth: Int[Tensor, "*s"], n_classes: int) -> Int[Tensor, "k k"]:
+def confusion(predicted: Int[Tensor, " *s"], truth: Int[Tensor, " *s"], n_classes: int) -> Int[Tensor, " k k"]:
     """Counts: row = true class, column = predicted class."""
     pairs = truth.flatten().long() * n_classes + predicted.flatten().long()
     return torch.bincount(pairs, minlength=n_classes**2).view(n_classes, n_classes)
 
 
-def class_iou(counts: Int[Tensor, "k k"]) -> Float[Tensor, "k"]:
+def class_iou(counts: Int[Tensor, " k k"]) -> Float[Tensor, " k"]:
     """Intersection over union of each class; nan for a class that neither occurs nor is predicted."""
     hit = counts.diag().double()
     return hit / (counts.sum(0) + counts.sum(1) - counts.diag()).double()
 
 
-def verification(similarity: Float[Tensor, "p"], same: Bool[Tensor, "p"], *, far: float = 1e-3) -> dict[str, float]:
+def verification(similarity: Float[Tensor, " p"], same: Bool[Tensor, " p"], *, far: float = 1e-3) -> dict[str, float]:
     """Accuracy at the best threshold, and the share of same-person pairs accepted when `far` of the others are (TAR@FAR)."""
     similarity = similarity.double()
     own, other = similarity[same], similarity[~same]
@@ -98,7 +98,7 @@ def verification(similarity: Float[Tensor, "p"], same: Bool[Tensor, "p"], *, far
     return {"accuracy": float(balanced.max()), "tar": float((own > threshold).double().mean())}
 
 
-def spearman(a: Float[Tensor, "n"] | Sequence[float], b: Float[Tensor, "n"] | Sequence[float]) -> float:
+def spearman(a: Float[Tensor, " n"] | Sequence[float], b: Float[Tensor, " n"] | Sequence[float]) -> float:
     """Rank correlation; ties take their mean rank."""
     ra, rb = (_ranks(torch.as_tensor(v, dtype=torch.float64)) for v in (a, b))
     ra, rb = ra - ra.mean(), rb - rb.mean()

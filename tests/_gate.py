@@ -7,12 +7,12 @@ known to the last digit, and nothing is rendered or trained.
 import torch
 from torch import Tensor, nn
 
-from pspnb.facets import BY_NAME, CLASSES, Factors, render, sample_factors
-from pspnb.facets.prior import Z_DIM, factors_of
 from pspnb.measure.answer_key import AnswerKey
 from pspnb.measure.pairs import Instruments
 from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder, UnitMapDistance
 from pspnb.nn.stylegan2 import Generator
+from pspnb.world2 import BY_NAME, CLASSES, Factors, render, sample_factors
+from pspnb.world2.prior import Z_DIM, factors_of
 
 READ = ("yaw", "glasses", "hat", "background_pattern", "cloth_pattern", "hair_style", "smile", "glasses_colour")
 SIZE = 64

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,12 @@ import torch
 import torch.nn.functional as F
 
 from pspnb.errors import PspnbError
-from pspnb.facets.prior import draw_z
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.imitation import ImitationConfig, ImitationTrainer, Lessons, average_of, draw_lessons
 from pspnb.training.loop import as_numbers, fit
+from pspnb.world2.prior import draw_z
 
 CHANNELS = ((4, 16), (8, 16), (16, 16))
 TINY = ImitationConfig(
@@ -107,7 +108,9 @@ def test_fake_codes_are_mixed_between_and_near_the_mean(lessons) -> None:
     strength = torch.tensor([0.5, 0.5, 0.6, 0.1])[:half]
     inputs |= {"u": torch.stack([kinds, strength, strength]), "crossover": torch.full((half,), 2)}
     codes = t._fake_codes(inputs).detach()
-    assert torch.equal(codes[0, :2], a[0].expand(2, -1)) and torch.equal(codes[0, 2:], b[0].expand(len(codes[0]) - 2, -1))
+    assert torch.equal(codes[0, :2], a[0].expand(2, -1)) and torch.equal(
+        codes[0, 2:], b[0].expand(len(codes[0]) - 2, -1)
+    )
     assert torch.allclose(codes[1], ((a[1] + b[1]) / 2).expand_as(codes[1]), atol=1e-6)
     assert torch.allclose(codes[2], (t.w_mean + 0.5 * (a[2] - t.w_mean)).expand_as(codes[2]), atol=1e-6)
     assert torch.allclose(codes[3], t.w_mean.expand_as(codes[3]), atol=1e-6)
@@ -136,7 +139,9 @@ t.fit(t.trainer(t.draw_lessons(t.TINY, progress=None)), Path({out!r}), steps=12,
 
 def test_killed_at_any_moment_it_goes_on(lessons, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    }
     code = SCRIPT.format(tests=str(Path(__file__).parent), out=str(out))
     process = subprocess.Popen([sys.executable, "-c", code], env=environment)
     log = out / "log.jsonl"
@@ -216,6 +221,6 @@ def test_replayed_training_is_the_training(lessons) -> None:
     for replay in (True, False):
         t = ImitationTrainer(TINY, there, perceptual(), device="cuda")
         if not replay:
-            t._steps = {kind: (lambda inputs, kind=kind: t._compute(inputs, kind)) for kind in t._steps}
+            t._steps = {kind: partial(t._compute, kind=kind) for kind in t._steps}
         runs.append([as_numbers(t.train_step())["l1"] for _ in range(10)])
     assert torch.allclose(torch.tensor(runs[0]), torch.tensor(runs[1]), rtol=0.02)

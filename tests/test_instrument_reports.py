@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.facets import CLASS_ID, IDENTITY_FACTORS, identity_of, sample_factors, sample_identity
 from pspnb.hub import available, load_shipped
 from pspnb.training import instrument_runs, reports
 from pspnb.training.arrays import (
@@ -23,6 +22,7 @@ from pspnb.training.arrays import (
 from pspnb.training.factor_targets import HEADS
 from pspnb.training.instruments import InstrumentTrainer, architecture, build_instrument, instrument_config
 from pspnb.training.lookalikes import LOOKALIKES, LOOKS, lookalike_arrays, lookalike_identity, lookalike_test
+from pspnb.world2 import CLASS_ID, IDENTITY_FACTORS, identity_of, sample_factors, sample_identity
 
 
 @pytest.fixture(scope="module")
@@ -286,9 +286,9 @@ def test_the_trunks_learn_their_tasks(data: FacetsArrays) -> None:
 
 
 def shipped(name: str) -> torch.nn.Module:
-    if f"facets64/{name}" not in available():
+    if f"world2/{name}" not in available():
         pytest.skip(f"facets64/{name} is not shipped yet")
-    return load_shipped(f"facets64/{name}")
+    return load_shipped(f"world2/{name}")
 
 
 def test_shipped_numbers_hold_on_a_small_sample() -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.facets import BY_NAME, Factors, edit, identity_of, render, sample_factors
 from pspnb.hub import available, build, load_shipped
 from pspnb.metrics import class_iou, confusion
 from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualJudge, PerceptualNet, PlainEmbedder
@@ -41,6 +40,7 @@ from pspnb.training.instruments import (
 )
 from pspnb.training.margins import ArcFace, CurricularFace
 from pspnb.training.weights import Stage, clock, run, seconds_left, stages
+from pspnb.world2 import BY_NAME, Factors, edit, identity_of, render, sample_factors
 
 
 def gen(seed: int = 0) -> torch.Generator:
@@ -53,9 +53,9 @@ def data() -> FacetsArrays:
 
 
 def shipped(name: str) -> torch.nn.Module:
-    if f"facets64/{name}" not in available():
+    if f"world2/{name}" not in available():
         pytest.skip(f"facets64/{name} is not shipped yet")
-    return load_shipped(f"facets64/{name}")
+    return load_shipped(f"world2/{name}")
 
 
 def small(name: str, **changes):

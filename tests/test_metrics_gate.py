@@ -13,8 +13,6 @@ from torch import Tensor
 
 from pspnb import evaluate
 from pspnb.errors import PspnbError
-from pspnb.facets import CLASS_ID
-from pspnb.facets.prior import Z_DIM
 from pspnb.losses.perceptual import LPIPSLoss
 from pspnb.measure import gate, intervals, pixels
 from pspnb.measure.answer_key import AnswerKey, answer_key, draw_z, pooled, pooled_labels
@@ -27,6 +25,8 @@ from pspnb.nn.stylegan2 import Generator
 from pspnb.training.checkpoint import save_checkpoint
 from pspnb.training.factor_targets import CIRCULAR, HEADS, RANGES
 from pspnb.training.imitation import ImitationConfig, build_generator
+from pspnb.world2 import CLASS_ID
+from pspnb.world2.prior import Z_DIM
 
 KEY = coded_key()
 KINDS = ("unmixed", "midpoint", "truncated", "mixed", "latent_avg")

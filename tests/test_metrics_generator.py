@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from pspnb import hub
-from pspnb.facets import identity_of, sample_factors
 from pspnb.measure import populations, styles
 from pspnb.measure.answer_key import draw_z, synthesize
 from pspnb.nn.instruments import FactorNet, ParsingNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, render_arrays, to_unit
 from pspnb.training.factor_targets import CIRCULAR, HEADS, RANGES
+from pspnb.world2 import identity_of, sample_factors
 
 CHANNELS = {4: 8, 8: 8, 16: 8, 32: 8, 64: 8}
 
@@ -50,7 +50,7 @@ def test_swapping_every_style_changes_everything_and_none_nothing(networks, monk
 
 def test_only_factors_that_the_instrument_reads_are_asked() -> None:
     """A share of a difference that is noise of the instrument would be a number without a meaning."""
-    read = hub.card("facets64/factors")["metrics"]
+    read = hub.card("world2/factors")["metrics"]
     for names in styles.FACTOR_GROUPS.values():
         for name in names:
             assert read.get(f"r2_{name}", read.get(f"accuracy_{name}")) > 0.7, name

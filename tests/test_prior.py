@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from pspnb.facets import TABLE, sample_factors, validate
-from pspnb.facets.prior import (
+from pspnb.models.prior_mapping import PriorMapping
+from pspnb.nn.stylegan2 import Generator
+from pspnb.world2 import TABLE, sample_factors, validate
+from pspnb.world2.prior import (
     N_NUMBERS,
     PAIRED_EARRINGS,
     SLOTS,
@@ -16,8 +18,6 @@ from pspnb.facets.prior import (
     numbers,
     z_of,
 )
-from pspnb.models.prior_mapping import PriorMapping
-from pspnb.nn.stylegan2 import Generator
 
 N = 100_000
 
@@ -76,7 +76,9 @@ def test_z_of_is_a_function_of_its_seed_and_stays_finite():
     factors = sample_factors("test", 64)
     for factor in TABLE:
         if factor.kind == "continuous":
-            factors[factor.name][:2] = torch.tensor([factor.low, factor.high if factor.distribution != "circular" else 0.5])
+            factors[factor.name][:2] = torch.tensor(
+                [factor.low, factor.high if factor.distribution != "circular" else 0.5]
+            )
     z = z_of(factors, seed=4)
     assert torch.equal(z, z_of(factors, seed=4)) and not torch.equal(z, z_of(factors, seed=5))
     assert torch.isfinite(z).all() and float(z.abs().max()) < 12

@@ -58,7 +58,15 @@ TINY = Sizes(
 
 
 # Rows of the gate without which no encoder is trained; the others are noisy with a few thousand images.
-ESSENTIAL = {"perceptual_whole", "perceptual_head", "mse_head", "parsing", "yaw_slope", "glasses_where_worn", "hat_where_worn"}
+ESSENTIAL = {
+    "perceptual_whole",
+    "perceptual_head",
+    "mse_head",
+    "parsing",
+    "yaw_slope",
+    "glasses_where_worn",
+    "hat_where_worn",
+}
 
 
 class Report:
@@ -95,9 +103,9 @@ def check(out: Path, device: str, sizes: Sizes) -> None:
     """CPU and device agree on renderer, generator, encoder and losses; a replayed step runs."""
     import torch
 
-    from pspnb.facets import render, sample_factors
     from pspnb.hub import build
     from pspnb.training.imitation import ImitationConfig, build_generator
+    from pspnb.world2 import render, sample_factors
 
     report = Report(out / "check.json")
     report.add("device", {"name": _device_name(device), "torch": torch.__version__, "missing": needs()})
@@ -121,7 +129,7 @@ def check(out: Path, device: str, sizes: Sizes) -> None:
     with report.part("losses") as note, torch.no_grad():
         from pspnb.hub import load_shipped
 
-        net = load_shipped("facets64/perceptual").eval()
+        net = load_shipped("world2/perceptual").eval()
         there = net.to(device)(a.image.to(device), a.image.flip(0).to(device)).cpu()
         note["largest difference"] = float((net.cpu()(a.image, a.image.flip(0)) - there).abs().max())
     with report.part("replayed step of the generator") as note:
@@ -159,7 +167,7 @@ def _imitation(sizes: Sizes, device: str, *, images: int) -> Any:
 
     config = _imitation_config(sizes, images=images, seconds=None)
     lessons = draw_lessons(config, device=device, progress=None)
-    return ImitationTrainer(config, lessons, load_shipped("facets64/perceptual"), device=device)
+    return ImitationTrainer(config, lessons, load_shipped("world2/perceptual"), device=device)
 
 
 def _encoder_rate(device: str, out: Path, *, batch: int, steps: int, **options: Any) -> dict[str, float]:
@@ -167,7 +175,14 @@ def _encoder_rate(device: str, out: Path, *, batch: int, steps: int, **options: 
     from pspnb.training.recipes import train_encoder
 
     train_encoder(
-        out=out, steps=steps, batch=batch, device=device, n_images=max(2 * batch, 64), progress=False, preset="gpu", **options
+        out=out,
+        steps=steps,
+        batch=batch,
+        device=device,
+        n_images=max(2 * batch, 64),
+        progress=False,
+        preset="gpu",
+        **options,
     )
     rates = [r["images_per_s"] for r in read_journal(out / "log.jsonl") if r.get("images_per_s")]
     return {"batch": batch, "images_per_s": rates[-1] if rates else float("nan")}
@@ -180,7 +195,7 @@ def bench(out: Path, device: str, sizes: Sizes) -> None:
     """Images per second: the renderer, the generator's and the encoder's step at 64 px."""
     import torch
 
-    from pspnb.facets import render, sample_factors
+    from pspnb.world2 import render, sample_factors
 
     report = Report(out / "bench.json")
     report.add("device", {"name": _device_name(device), "torch": torch.__version__})
@@ -251,7 +266,16 @@ def study_jobs(sizes: Sizes) -> list[Job]:
         for seed in (0, 1, 2)
         for v in ("psp", "naive_wplus", "w")
     ]
-    others = ("largest_map", "smallest_map", "from_zero", "narrow_wplus", "tight_wplus", "wide_wplus", "narrow_heads", "wide_heads")
+    others = (
+        "largest_map",
+        "smallest_map",
+        "from_zero",
+        "narrow_wplus",
+        "tight_wplus",
+        "wide_wplus",
+        "narrow_heads",
+        "wide_heads",
+    )
     jobs += [Job("study", f"table1/{v}", v, None, short) for v in others]
     weights: dict[str, dict[str, float]] = {
         "unchanged": {}, "id-0": {"id": 0.0}, "id-0.5": {"id": 0.5}, "lpips-0.2": {"lpips": 0.2}, "lpips-2": {"lpips": 2.0},
@@ -313,7 +337,15 @@ class Team:
         """One job, in a process of its own; what it says goes to a log in `runs`."""
         log = self.runs / f"{job.name.replace('/', '_')}.log"
         spec = {"job": asdict(job), "sizes": asdict(self.sizes), "runs": str(self.runs), "device": self.device}
-        command = [sys.executable, str(Path(__file__).resolve()), "_job", "--out", str(self.out), "--spec", json.dumps(spec)]
+        command = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "_job",
+            "--out",
+            str(self.out),
+            "--spec",
+            json.dumps(spec),
+        ]
         with log.open("w") as file:
             return Running(job.name, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT), log)
 
@@ -382,7 +414,7 @@ def _tiny(sizes: Sizes) -> bool:
 
 
 def _fill_cache(device: str, sizes: Sizes) -> None:
-    from pspnb.facets import Facets
+    from pspnb.world2 import Facets
 
     for split, n in (("test", None), ("validation", None), ("train", None)):
         Facets(split, 64, n=min(sizes.train, 64) if _tiny(sizes) else n, device=device, progress=False)
@@ -402,7 +434,9 @@ def _draw_lessons(runs: Path, device: str, sizes: Sizes) -> None:
 
     path = runs / "lessons.safetensors"
     if not path.exists():
-        draw_lessons(_imitation_config(sizes, images=sizes.lessons, seconds=None), device=device, progress=None).save(path)
+        draw_lessons(_imitation_config(sizes, images=sizes.lessons, seconds=None), device=device, progress=None).save(
+            path
+        )
 
 
 def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, device: str, sizes: Sizes) -> None:
@@ -414,7 +448,9 @@ def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, dev
     common: dict[str, Any] = {"variant": job["variant"], "device": device, "progress": False}
     if _tiny(sizes):
         common |= {"batch": 4, "n_images": 64}
-        options = {k: v for k, v in options.items() if k != "n_images"} | ({"steps": 4} if "n_images" in options else {})
+        options = {k: v for k, v in options.items() if k != "n_images"} | (
+            {"steps": 4} if "n_images" in options else {}
+        )
     if seconds := options.pop("seconds", None):
         rate = _steps_per_second(folder.with_name(folder.name + "_rate"), common | options, sizes)
         options["steps"] = max(int(rate * seconds) // 250 * 250, 4 if _tiny(sizes) else 250)
@@ -446,7 +482,14 @@ def _train_instrument(name: str, runs: Path, device: str, sizes: Sizes) -> None:
     if name.startswith("identity"):
         arrays = concat_arrays([arrays, load_arrays(runs / "lookalikes.safetensors")])
     train_instrument(
-        name, out=folder, device=device, preset="gpu", seconds=sizes.instrument_seconds, arrays=arrays, progress=False, resume=True
+        name,
+        out=folder,
+        device=device,
+        preset="gpu",
+        seconds=sizes.instrument_seconds,
+        arrays=arrays,
+        progress=False,
+        resume=True,
     )
     export_instrument(folder, folder.parent / "exports" / f"{name}.safetensors")
     ship_quickly(name, folder)
@@ -460,7 +503,7 @@ def ship_quickly(name: str, folder: Path) -> None:
 
     weights, about = read_run(folder)
     card = {"title": TITLES[name], "architecture": architecture(name), "metrics": {}, "steps": about["step"]}
-    ship(f"facets64/{name}", weights, card)
+    ship(f"world2/{name}", weights, card)
 
 
 def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
@@ -476,7 +519,7 @@ def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
     folder = runs / "generator"
     config = _imitation_config(sizes, images=sizes.lessons, seconds=sizes.generator_seconds)
     lessons = Lessons.load(runs / "lessons.safetensors", device=device)
-    trainer = ImitationTrainer(config, lessons, load_shipped("facets64/perceptual"), device=device)
+    trainer = ImitationTrainer(config, lessons, load_shipped("world2/perceptual"), device=device)
     done = fit(
         trainer, folder, finished=trainer.finished, steps=config.steps, batch=config.batch, resume=True, progress=False,
         log_every=100, sample_every=max(config.steps // 40, 1) if sizes.train < 1000 else 4000, checkpoint_every=5000,
@@ -485,7 +528,9 @@ def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
     write_png(out / "generator.png", grid(trainer.samples(64)))
     ship_generator(folder)
     state = {name: half(getattr(trainer, name).state_dict()) for name in ("generator", "average", "discriminator")}
-    torch.save({**state, "w_mean": trainer.w_mean.cpu(), "step": trainer.step, "config": asdict(config)}, out / "generator.pt")
+    torch.save(
+        {**state, "w_mean": trainer.w_mean.cpu(), "step": trainer.step, "config": asdict(config)}, out / "generator.pt"
+    )
 
 
 def _measure_gate(folder: Path, out: Path, device: str, sizes: Sizes) -> None:
@@ -496,7 +541,7 @@ def _measure_gate(folder: Path, out: Path, device: str, sizes: Sizes) -> None:
     from pspnb.measure.pairs import shipped_instruments
 
     with torch.no_grad():
-        generator = pspnb.load_generator("facets64/generator", device=device)
+        generator = pspnb.load_generator("world2/generator", device=device)
         rows = quick_gate(generator, shipped_instruments(device=device), n=min(sizes.gate, 4000), device=device)
     judged = judge(rows)
     missed = [v.row for v in judged if not v.passed]

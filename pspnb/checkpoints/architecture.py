@@ -83,8 +83,8 @@ def _prior_mapping(tensors: Tensors, lr_mlp: float) -> dict[str, Any]:
     """The mapping network of a generator with an answer key, whose tensors have other names; {} for the published one."""
     if "style.layers.0.weight" not in tensors:
         return {}
-    from pspnb.facets.prior import Z_DIM
     from pspnb.models.prior_mapping import PriorMapping
+    from pspnb.world2.prior import Z_DIM
 
     hidden, n_numbers = tensors["style.layers.0.weight"].shape
     n_mlp = _count(tensors, "style.layers.{}.weight")

@@ -4,7 +4,6 @@ from pspnb.facets.classes import CLASS_ID, CLASSES, HELEN_CLASSES, HELEN_FROM_CE
 from pspnb.facets.dataset import Facets, cache_folder
 from pspnb.facets.export import export
 from pspnb.facets.factors import BY_NAME, FREE_FACTORS, IDENTITY_FACTORS, TABLE, Factor, Factors
-from pspnb.facets.mirror import ONE_SIDED, mirrored
 from pspnb.facets.render import RENDER_VERSION, Render, render
 from pspnb.facets.sampling import (
     SPLIT_SIZES,
@@ -30,7 +29,6 @@ __all__ = [
     "HELEN_FROM_CELEBA",
     "IDENTITY_FACTORS",
     "MIRRORED",
-    "ONE_SIDED",
     "RENDER_VERSION",
     "Render",
     "SPLIT_SIZES",
@@ -42,7 +40,6 @@ __all__ = [
     "global_identity",
     "identity_of",
     "mirror_labels",
-    "mirrored",
     "render",
     "sample_factors",
     "sample_free",

@@ -27,13 +27,13 @@ HELEN_FROM_CELEBA: Final[tuple[int, ...]] = (0, 1, 6, 1, 4, 5, 2, 3, 1, 1, 8, 7,
 MIRRORED: Final[tuple[int, ...]] = (0, 1, 2, 3, 5, 4, 7, 6, 9, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 
 
-def to_helen(labels: Integer[Tensor, "*b h w"]) -> Integer[Tensor, "*b h w"]:
+def to_helen(labels: Integer[Tensor, " *b h w"]) -> Integer[Tensor, " *b h w"]:
     """Nineteen-class label maps (ids 0-18) as eleven-class Helen maps (ids 0-10), same dtype."""
     table = torch.tensor(HELEN_FROM_CELEBA, dtype=labels.dtype, device=labels.device)
     return table[labels.long()]
 
 
-def mirror_labels(labels: Integer[Tensor, "*b h w"]) -> Integer[Tensor, "*b h w"]:
+def mirror_labels(labels: Integer[Tensor, " *b h w"]) -> Integer[Tensor, " *b h w"]:
     """Label maps of the left-right mirrored images: flipped, with the left and right classes swapped."""
     table = torch.tensor(MIRRORED, dtype=labels.dtype, device=labels.device)
     return table[labels.flip(-1).long()]

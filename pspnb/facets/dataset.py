@@ -72,7 +72,7 @@ class Facets(Dataset):
             "identity": int(one["identity"][0]),
         }
 
-    def batch(self, indices: Sequence[int] | Integer[Tensor, "b"]) -> dict[str, Any]:
+    def batch(self, indices: Sequence[int] | Integer[Tensor, " b"]) -> dict[str, Any]:
         """The same mapping for many images at once: every tensor gains a leading axis b; `identity` is int64 (b,)."""
         index = torch.as_tensor(indices, dtype=torch.int64)
         rows = index.numpy()
@@ -86,12 +86,12 @@ class Facets(Dataset):
             "identity": global_identity(self.split, index),
         }
 
-    def images(self, indices: Sequence[int] | Integer[Tensor, "b"]) -> Tensor:
+    def images(self, indices: Sequence[int] | Integer[Tensor, " b"]) -> Tensor:
         """Only the images (b, 3, s, s), float32 in [-1, 1]: what a generator's trainer reads."""
         rows = torch.as_tensor(indices, dtype=torch.int64).numpy()
         return torch.from_numpy(self._images[rows]).float() * (2.0 / 255.0) - 1.0
 
-    def factors(self, indices: Sequence[int] | Integer[Tensor, "b"] | None = None) -> Factors:
+    def factors(self, indices: Sequence[int] | Integer[Tensor, " b"] | None = None) -> Factors:
         """Factors by name, (b,) each; of all images without `indices`."""
         return sample_factors(self.split, torch.arange(self.n) if indices is None else torch.as_tensor(indices))
 

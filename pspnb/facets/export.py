@@ -126,7 +126,7 @@ def _write(
     write_json(folder / "about.json", about)
 
 
-def _cell(kind: str, names: tuple[str, ...], value: float | int) -> str:
+def _cell(kind: str, names: tuple[str, ...], value: float | int) -> str | int:
     if kind == "categorical":
         return names[int(value)]
-    return f"{value:.6g}"
+    return int(value) if kind == "seed" else f"{value:.6g}"

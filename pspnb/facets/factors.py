@@ -1,9 +1,8 @@
 """The factors of a Facets portrait: one table with every name, group, kind, range and distribution, and the sampler.
 
 *Identity* factors are what makes two images the same person; *free* factors are everything else. Every factor is drawn
-independently of every other one (the two earrings are the one exception: people mostly wear pairs). Nothing visible
-hangs on anything but the factors: equal factors are equal pictures. The distributions are shown in the chapter "The
-world of Facets".
+independently of every other one (the two earrings are the one exception: people mostly wear pairs). The distributions
+are shown in the chapter "The world of Facets".
 """
 
 from collections.abc import Mapping
@@ -14,21 +13,21 @@ from torch import Tensor
 
 Group = Literal["identity", "free"]
 Factors = dict[str, Tensor]
-"""One tensor of shape (b,) for each name in `TABLE`: float32 for continuous factors, int64 for categorical ones."""
+"""One tensor of shape (b,) for each name in `TABLE`: float32 for continuous factors, int64 for the others."""
 
 
 @dataclass(frozen=True)
 class Factor:
     """One row of the table. `distribution`: uniform; bell (mean of three uniforms); often_zero (zero with probability
-    `weights[0]`, else uniform); circular (uniform in [0, 1) turns, where 0 and 1 are the same picture); weights (categorical)."""
+    `weights[0]`, else uniform); weights (categorical); bits (63 random bits that seed fine detail)."""
 
     name: str
     group: Group
-    kind: Literal["continuous", "categorical"]
+    kind: Literal["continuous", "categorical", "seed"]
     low: float
     high: float
     unit: str
-    distribution: Literal["uniform", "bell", "often_zero", "circular", "weights"]
+    distribution: Literal["uniform", "bell", "often_zero", "weights", "bits"]
     meaning: str
     names: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
@@ -36,10 +35,6 @@ class Factor:
 
 def _bell(group: Group, name: str, meaning: str) -> Factor:
     return Factor(name, group, "continuous", -1.0, 1.0, "relative", "bell", meaning)
-
-
-def _shape(group: Group, name: str, meaning: str) -> Factor:
-    return Factor(name, group, "continuous", -1.0, 1.0, "relative", "uniform", meaning)
 
 
 def _flat(group: Group, name: str, low: float, high: float, unit: str, meaning: str) -> Factor:
@@ -58,8 +53,8 @@ def _kind(group: Group, name: str, choices: Mapping[str, float], meaning: str) -
     )
 
 
-def _turns(group: Group, name: str, meaning: str) -> Factor:
-    return Factor(name, group, "continuous", 0.0, 1.0, "turns", "circular", meaning)
+def _seed(group: Group, name: str, meaning: str) -> Factor:
+    return Factor(name, group, "seed", 0.0, 2.0**63, "bits", "bits", meaning)
 
 
 def _even(*names: str) -> dict[str, float]:
@@ -83,37 +78,31 @@ FRAMES: Final = ("black", "tortoise", "gold", "red", "blue", "clear")
 BACKGROUND_PALETTES: Final = 16
 CLOTH_PALETTES: Final = 16
 HAT_COLOURS: Final = 10
-PATTERN_SCALES: Final = ("fine", "medium", "coarse")
-PATTERN_ANGLES: Final = ("0", "45", "90", "135")
-FRECKLE_VARIANTS: Final = 4
 
 _I: Final = "identity"
 _F: Final = "free"
 TABLE: Final[tuple[Factor, ...]] = (
-    _shape(_I, "head_width", "skull width"),
-    _shape(_I, "head_height", "skull height"),
-    _shape(_I, "jaw_width", "width of the lower face"),
-    _shape(_I, "chin_length", "how far the chin reaches down"),
-    _shape(_I, "chin_width", "pointed (-1) or square (1) chin"),
-    _shape(_I, "cheek_fullness", "roundness of the cheeks"),
-    _shape(_I, "ear_size", "height of the ears"),
-    _shape(_I, "ear_angle", "how far the ears stand off"),
-    _shape(_I, "nose_width", "width over the wings"),
-    _shape(_I, "nose_length", "from the bridge to the tip"),
-    _shape(_I, "nose_depth", "how far the tip stands out"),
-    _shape(_I, "nose_bridge", "width and height of the bridge"),
-    _shape(_I, "nose_tip", "tip hangs (-1) or turns up (1)"),
-    _shape(_I, "eye_height", "position of the eyes in the face"),
-    _shape(_I, "eye_size", "width of the eyes"),
-    _shape(_I, "eye_roundness", "height of the eyes for their width"),
-    _shape(_I, "eye_spacing", "distance between the eyes"),
-    _shape(_I, "eye_slant", "outer corners up (positive) or down"),
-    _shape(_I, "brow_height", "distance of the brows from the eyes"),
-    _shape(_I, "brow_thickness", "thickness of the brows"),
-    _shape(_I, "brow_angle", "outer ends up (positive) or down"),
-    _shape(_I, "mouth_width", "width of the resting mouth"),
-    _shape(_I, "mouth_height", "position of the mouth"),
-    _shape(_I, "lip_fullness", "thickness of the lips"),
+    _bell(_I, "head_width", "skull width"),
+    _bell(_I, "head_height", "skull height"),
+    _bell(_I, "jaw_width", "width of the lower face"),
+    _bell(_I, "chin_length", "how far the chin reaches down"),
+    _bell(_I, "cheek_fullness", "roundness of the cheeks"),
+    _bell(_I, "ear_size", "height of the ears"),
+    _bell(_I, "ear_angle", "how far the ears stand off"),
+    _bell(_I, "nose_width", "width over the wings"),
+    _bell(_I, "nose_length", "from the bridge to the tip"),
+    _bell(_I, "nose_depth", "how far the tip stands out"),
+    _bell(_I, "nose_bridge", "width and height of the bridge"),
+    _bell(_I, "eye_size", "width of the eyes"),
+    _bell(_I, "eye_roundness", "height of the eyes for their width"),
+    _bell(_I, "eye_spacing", "distance between the eyes"),
+    _bell(_I, "eye_slant", "outer corners up (positive) or down"),
+    _bell(_I, "brow_height", "distance of the brows from the eyes"),
+    _bell(_I, "brow_thickness", "thickness of the brows"),
+    _bell(_I, "brow_angle", "outer ends up (positive) or down"),
+    _bell(_I, "mouth_width", "width of the resting mouth"),
+    _bell(_I, "mouth_height", "position of the mouth"),
+    _bell(_I, "lip_fullness", "thickness of the lips"),
     _flat(_I, "skin_tone", 0.0, 1.0, "even steps in CIELAB", "light (0) to dark (1)"),
     _bell(_I, "undertone", "cool (-1) to warm (1) skin"),
     _flat(_I, "lip_tint", 0.0, 1.0, "relative", "natural (0) to rosy (1) lips"),
@@ -121,20 +110,14 @@ TABLE: Final[tuple[Factor, ...]] = (
     _kind(_I, "iris", _even(*IRIS_COLOURS), "iris colour"),
     _kind(_I, "hair_style", dict(zip(HAIR_STYLES, _HAIR_WEIGHTS, strict=True)), "hair style"),
     _kind(_I, "hair_colour", _even(*HAIR_COLOURS), "hair colour"),
-    _shape(_I, "hair_shade", "darker (-1) or lighter (1) than the named colour"),
-    _shape(_I, "hair_volume", "thickness of the hair"),
-    _shape(_I, "hair_length", "longer or shorter than the style's own length"),
+    _bell(_I, "hair_shade", "darker (-1) or lighter (1) than the named colour"),
+    _bell(_I, "hair_volume", "thickness of the hair"),
+    _bell(_I, "hair_length", "longer or shorter than the style's own length"),
     _flat(_I, "hair_part", -1.0, 1.0, "relative", "side of the parting"),
     _kind(_I, "beard", {"none": 0.64, "stubble": 0.12, "moustache": 0.10, "full": 0.14}, "beard"),
     _rare(_I, "freckles", 0.0, 1.0, 0.65, "density of freckles"),
-    _kind(
-        _I,
-        "freckle_variant",
-        _even(*map(str, range(FRECKLE_VARIANTS))),
-        "where the freckles are (1 mirrors 0, 3 mirrors 2)",
-    ),
     _flat(_I, "age", 0.0, 1.0, "relative", "strength of the age lines"),
-    _turns(_I, "hair_phase", "where locks, strands and curls lie"),
+    _seed(_I, "identity_detail", "places of freckles, strands and curls"),
     _flat(_F, "yaw", -40.0, 40.0, "degrees", "face turned to the image's right (positive)"),
     _flat(_F, "pitch", -20.0, 20.0, "degrees", "face turned up (positive)"),
     _flat(_F, "roll", -8.0, 8.0, "degrees", "head tilted counter-clockwise (positive)"),
@@ -150,10 +133,8 @@ TABLE: Final[tuple[Factor, ...]] = (
     _bell(_F, "light_warmth", "bluish (-1) to golden (1) key light"),
     _kind(_F, "background_pattern", _even(*BACKGROUND_PATTERNS), "pattern behind the person"),
     _kind(_F, "background_palette", _even(*map(str, range(BACKGROUND_PALETTES))), "its two colours"),
-    _kind(_F, "background_scale", _even(*PATTERN_SCALES), "size of the pattern"),
-    _kind(_F, "background_angle", _even(*PATTERN_ANGLES), "direction of the pattern, degrees counter-clockwise"),
-    _turns(_F, "background_phase_x", "shift along the pattern's direction"),
-    _turns(_F, "background_phase_y", "shift across it"),
+    _flat(_F, "background_scale", 0.0, 1.0, "relative", "fine (0) to coarse (1) pattern"),
+    _flat(_F, "background_angle", 0.0, 1.0, "half turns", "direction of the pattern"),
     _kind(_F, "glasses", {"none": 0.70, "round": 0.12, "square": 0.12, "tinted": 0.06}, "glasses"),
     _kind(_F, "glasses_colour", _even(*FRAMES), "colour of the frame"),
     _kind(_F, "hat", {"none": 0.82, "beanie": 0.07, "cap": 0.06, "sun hat": 0.05}, "hat"),
@@ -165,10 +146,9 @@ TABLE: Final[tuple[Factor, ...]] = (
     _kind(_F, "collar", {"crew": 0.34, "v-neck": 0.24, "shirt": 0.27, "turtleneck": 0.15}, "neckline"),
     _kind(_F, "cloth_pattern", _even(*CLOTH_PATTERNS), "pattern of the clothes"),
     _kind(_F, "cloth_palette", _even(*map(str, range(CLOTH_PALETTES))), "colours of the clothes"),
-    _kind(_F, "cloth_scale", _even(*PATTERN_SCALES), "size of the pattern"),
-    _kind(_F, "cloth_angle", _even(*PATTERN_ANGLES), "direction of the pattern, degrees counter-clockwise"),
-    _turns(_F, "cloth_phase_x", "shift along the pattern's direction"),
-    _turns(_F, "cloth_phase_y", "shift across it"),
+    _flat(_F, "cloth_scale", 0.0, 1.0, "relative", "fine (0) to coarse (1) pattern"),
+    _flat(_F, "cloth_angle", 0.0, 1.0, "half turns", "direction of the pattern"),
+    _seed(_F, "image_detail", "phases of the patterns"),
 )
 BY_NAME: Final[dict[str, Factor]] = {f.name: f for f in TABLE}
 IDENTITY_FACTORS: Final = tuple(f.name for f in TABLE if f.group == "identity")

@@ -19,19 +19,19 @@ def stream_id(name: str) -> int:
     return zlib.crc32(name.encode())
 
 
-def mix64(x: Int64[Tensor, "*b"]) -> Int64[Tensor, "*b"]:
+def mix64(x: Int64[Tensor, " *b"]) -> Int64[Tensor, " *b"]:
     """The splitmix64 finaliser: a bijection of 64-bit integers in which every input bit changes every output bit."""
     x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * _MIX_A
     x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * _MIX_B
     return x ^ ((x >> 31) & 0x1FFFFFFFF)
 
 
-def hash_ints(key: int, index: Int64[Tensor, "*b"], stream: int) -> Int64[Tensor, "*b"]:
+def hash_ints(key: int, index: Int64[Tensor, " *b"], stream: int) -> Int64[Tensor, " *b"]:
     """64 random bits for every index, from a key (a seed or split) and a stream number."""
     start = mix64(torch.tensor([key, stream], dtype=torch.int64, device=index.device) * _GOLDEN + _GOLDEN)
     return mix64(mix64(index * _GOLDEN + start[0]) + start[1])
 
 
-def uniform(key: int, index: Int64[Tensor, "*b"], stream: int) -> Float64[Tensor, "*b"]:
+def uniform(key: int, index: Int64[Tensor, " *b"], stream: int) -> Float64[Tensor, " *b"]:
     """Uniform numbers in [0, 1) with 32 random bits each."""
     return (hash_ints(key, index, stream) & 0xFFFFFFFF).double() * 2.0**-32

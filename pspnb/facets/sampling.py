@@ -7,7 +7,7 @@ from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from pspnb.facets.factors import BY_NAME, FREE_FACTORS, IDENTITY_FACTORS, TABLE, Factor, Factors
-from pspnb.facets.hashing import stream_id, uniform
+from pspnb.facets.hashing import hash_ints, stream_id, uniform
 
 SPLIT_SIZES: Final[dict[str, int]] = {"train": 50_000, "validation": 1_000, "test": 1_000}
 IMAGES_PER_IDENTITY: Final[dict[str, int]] = {"train": 4, "validation": 4, "test": 1}
@@ -25,7 +25,7 @@ def _key(source: str | int) -> int:
     return _SEED_KEY_OFFSET + int(source)
 
 
-def _as_indices(indices: Integer[Tensor, "b"] | range | list[int] | int) -> Int64[Tensor, "b"]:
+def _as_indices(indices: Integer[Tensor, " b"] | range | list[int] | int) -> Int64[Tensor, " b"]:
     if isinstance(indices, int):
         indices = range(indices)
     out = torch.as_tensor(indices if isinstance(indices, Tensor) else list(indices), dtype=torch.int64).cpu()
@@ -34,7 +34,7 @@ def _as_indices(indices: Integer[Tensor, "b"] | range | list[int] | int) -> Int6
     return out
 
 
-def _draw(factor: Factor, key: int, index: Int64[Tensor, "b"]) -> Tensor:
+def _draw(factor: Factor, key: int, index: Int64[Tensor, " b"]) -> Tensor:
     stream = stream_id(factor.name)
     u = uniform(key, index, stream)
     if factor.distribution == "uniform":
@@ -45,21 +45,21 @@ def _draw(factor: Factor, key: int, index: Int64[Tensor, "b"]) -> Tensor:
     elif factor.distribution == "often_zero":
         zero = factor.weights[0]
         value = torch.where(u < zero, 0.0, factor.low + (factor.high - factor.low) * (u - zero) * (1.0 / (1.0 - zero)))
-    elif factor.distribution == "circular":
-        value = torch.floor(u * 2.0**24) * 2.0**-24  # below 1 in float32 too
-    else:
+    elif factor.distribution == "weights":
         edges = torch.tensor(factor.weights, dtype=torch.float64).cumsum(0)[:-1]
         return (u[:, None] >= edges).sum(1)
+    else:
+        return hash_ints(key, index, stream) & 0x7FFFFFFFFFFFFFFF
     return value.float().clamp(factor.low, factor.high)
 
 
-def sample_identity(source: str | int, ids: Integer[Tensor, "b"] | range | list[int] | int) -> Factors:
+def sample_identity(source: str | int, ids: Integer[Tensor, " b"] | range | list[int] | int) -> Factors:
     """Identity factors of the people numbered `ids` (an int n means range(n)) of a split or of an integer seed."""
     index = _as_indices(ids)
     return {name: _draw(BY_NAME[name], _key(source), index) for name in IDENTITY_FACTORS}
 
 
-def sample_free(source: str | int, indices: Integer[Tensor, "b"] | range | list[int] | int) -> Factors:
+def sample_free(source: str | int, indices: Integer[Tensor, " b"] | range | list[int] | int) -> Factors:
     """Free factors (pose, expression, light, accessories, clothes, background) of the images numbered `indices`."""
     index, key = _as_indices(indices), _key(source)
     free = {name: _draw(BY_NAME[name], key, index) for name in FREE_FACTORS}
@@ -79,18 +79,18 @@ def combine(identity: Factors, free: Factors) -> Factors:
     return out
 
 
-def identity_of(source: str | int, indices: Integer[Tensor, "b"] | range | list[int] | int) -> Int64[Tensor, "b"]:
+def identity_of(source: str | int, indices: Integer[Tensor, " b"] | range | list[int] | int) -> Int64[Tensor, " b"]:
     """Identity numbers within the source: image i of a split shows person i // IMAGES_PER_IDENTITY; of a seed, i."""
     per = IMAGES_PER_IDENTITY[source] if isinstance(source, str) and source in IMAGES_PER_IDENTITY else 1
     return _as_indices(indices) // per
 
 
-def global_identity(source: str | int, indices: Integer[Tensor, "b"] | range | list[int] | int) -> Int64[Tensor, "b"]:
+def global_identity(source: str | int, indices: Integer[Tensor, " b"] | range | list[int] | int) -> Int64[Tensor, " b"]:
     """Identity numbers that are unique over the three splits."""
     return identity_of(source, indices) + (_IDENTITY_OFFSET[source] if isinstance(source, str) else 0)
 
 
-def sample_factors(source: str | int, indices: Integer[Tensor, "b"] | range | list[int] | int) -> Factors:
+def sample_factors(source: str | int, indices: Integer[Tensor, " b"] | range | list[int] | int) -> Factors:
     """All factors of the images numbered `indices` (an int n means range(n)) of a split, or of an integer seed."""
     index = _as_indices(indices)
     return combine(sample_identity(source, identity_of(source, index)), sample_free(source, index))
@@ -107,8 +107,10 @@ def validate(factors: Factors) -> int:
         factor = BY_NAME[name]
         if value.shape != (n,):
             raise ValueError(f"expected factor {name!r} of shape ({max(n, 1)},), got {tuple(value.shape)}")
-        if factor.kind == "categorical" and (value.is_floating_point() or value.dtype == torch.bool):
-            raise ValueError(f"expected integers for the categorical factor {name!r}, got {value.dtype}")
+        if factor.kind != "continuous" and (value.is_floating_point() or value.dtype == torch.bool):
+            raise ValueError(f"expected integers for the {factor.kind} factor {name!r}, got {value.dtype}")
+        if factor.kind == "seed":
+            continue
         if n and not bool(((value >= factor.low) & (value <= factor.high)).all()):
             low, high = float(value.min()), float(value.max())
             raise ValueError(f"expected {name!r} in [{factor.low:g}, {factor.high:g}], got {low:g} to {high:g}")
@@ -131,7 +133,7 @@ def edit(factors: Factors, /, **changes: float | int | str | Tensor) -> Factors:
         if dtype == torch.int64 and (
             isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point())
         ):
-            raise ValueError(f"expected integers for the categorical factor {name!r}")
+            raise ValueError(f"expected integers for the {factor.kind} factor {name!r}")
         new = torch.as_tensor(value, dtype=dtype, device=out["yaw"].device)
         out[name] = new.expand(n).clone() if new.ndim == 0 else new
     validate(out)

@@ -1,56 +1,26 @@
-"""A list of sample points and which surface each of them sees.
+"""One chunk of portraits: which surface every sample sees, then its colour and class."""
 
-A picture is drawn twice: once with a sample in the middle of every pixel (`Scene.grid`), then with many samples in the
-pixels that differ from a neighbour (`Scene.edges`, `Scene.around`): outlines, lids, lips, the edges of patterns. About two
-thirds of the pixels need no second look. The second drawing also knows from the first where each surface is near.
-"""
-
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pspnb.facets.geometry.camera import ZOOM
-from pspnb.facets.geometry.pixels import Measures, Samples, gradient, march, sphere_start
+from pspnb.facets.classes import CLASS_ID
+from pspnb.facets.geometry import accessories, body, hair, head
+from pspnb.facets.geometry.camera import ZOOM, Frame
+from pspnb.facets.geometry.fields import bump, ramp
+from pspnb.facets.geometry.pixels import Samples, gradient, march, sphere_start
+from pspnb.facets.paint.body import paint_body
+from pspnb.facets.paint.canvas import Canvas
+from pspnb.facets.paint.face import paint_head
+from pspnb.facets.paint.hair import paint_hair
+from pspnb.facets.paint.hats import paint_hat
+from pspnb.facets.paint.light import highlight, shade, tone
+from pspnb.facets.paint.patterns import wall
 
 RGB = tuple[Tensor, Tensor, Tensor]
 WALL, BODY, HEAD, HAIR, HAT = 0, 1, 2, 3, 4
-_NOWHERE = -9.0
-_CONTRAST = 0.085  # difference of a colour channel (0 to 1) between neighbours that asks for more samples
-_FACING = 0.4  # the smallest normal component towards the viewer at which a surface is taken for flat within a pixel
-
-
-@dataclass(frozen=True)
-class Surface:
-    """How a surface is found: its field, the frame it lives in, a bounding ellipsoid (from the measures `bound_needs`), and
-    how its rays march (see `march`). `bulge`: of a nearly convex body, how far behind the middle of a ray's chord it may
-    still be seen. `worn`: the measure that is above 0 in the images that have it; kinds of hair are surfaces of one number.
-    """
-
-    number: int
-    frame: str
-    field: Callable[..., Tensor]
-    bound: Callable[[dict[str, Tensor]], tuple[tuple, tuple]]
-    bound_needs: tuple[str, ...]
-    steps: int
-    tolerance: float
-    slowest: float = 0.55
-    bulge: float | None = None
-    worn: str | None = None
-
-
-def _widest(a: Tensor) -> Tensor:
-    """The largest value in each place's three by three neighbourhood, (b, s, s)."""
-    for axis in (2, 1):
-        n = a.shape[axis] - 1
-        out = a.clone()
-        low, high = out.narrow(axis, 0, n), out.narrow(axis, 1, n)
-        torch.maximum(low, a.narrow(axis, 1, n), out=low)
-        torch.maximum(high, a.narrow(axis, 0, n), out=high)
-        a = out
-    return a
 
 
 class Hits(NamedTuple):
@@ -61,107 +31,40 @@ class Hits(NamedTuple):
 
 
 @dataclass
-class Known:
-    """What a first look at a pixel tells about samples in it: the surface met `first`, its normal, and the depth that follows.
-    `smooth`: the whole pixel lies within that surface; elsewhere each surface is looked for between the depths `near[number]`."""
-
-    first: Tensor
-    smooth: Tensor
-    depth: Tensor
-    normal: RGB
-    near: dict[int, tuple[Tensor, Tensor]]
-
-
-@dataclass
 class Scene:
-    """Sample points (n,): image point, image number, depth and number of the nearest surface, colour in [0, 1], class."""
+    """The buffers (b, r * r) of a chunk: image points, depth of the nearest surface, its number, colours, classes."""
 
-    measures: Measures
-    size: int
-    image: Tensor
+    measures: dict[str, Tensor]
+    head: Frame
+    body: Frame
     x: Tensor
     y: Tensor
-    known: Known | None = None
-    depth: Tensor = field(init=False)
-    surface: Tensor = field(init=False)
-    colour: list[Tensor] = field(init=False)
-    label: Tensor = field(init=False)
-    normal: list[Tensor] = field(init=False)
-    rays: dict[str, RGB] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.depth = torch.full_like(self.x, _NOWHERE)
-        if self.known is not None:
-            self.depth = torch.where(self.known.smooth, self.known.depth, _NOWHERE)
-        self.surface = (
-            torch.zeros_like(self.x, dtype=torch.uint8) if self.known is None else self.known.first * self.known.smooth
-        )
-        self.normal = [torch.zeros_like(self.x) for _ in range(3)] if self.known is None else list(self.known.normal)
-        self.colour = [torch.zeros_like(self.x) for _ in range(3)]
-        self.label = torch.zeros_like(self.surface)
-        everything = Samples(self.measures, self.image, self.image)
-        self.rays = {name: self._origins(name, everything) for name in ("head", "body")}
-
-    def _origins(self, name: str, s: Samples) -> RGB:
-        return tuple(  # type: ignore[return-value]
-            getattr(s, f"{name}_x{i}") * self.x + getattr(s, f"{name}_y{i}") * self.y + getattr(s, f"{name}_o{i}")
-            for i in range(3)
-        )
+    size: int
+    depth: Tensor
+    surface: Tensor
+    colour: list[Tensor]
+    label: Tensor
+    rays: dict[str, tuple[RGB, RGB]] = field(default_factory=dict)
 
     @classmethod
-    def grid(cls, measures: Measures, n: int, size: int) -> "Scene":
-        """The middles of all pixels of n images."""
-        device = measures["eye_x"].device
-        line = ((torch.arange(size, device=device).float() + 0.5) * (2.0 / size) - 1.0) * (1.0 / ZOOM)
-        image = torch.arange(n, device=device).repeat_interleave(size * size)
-        return cls(measures, size, image, line.repeat(size).repeat(n), (-line).repeat_interleave(size).repeat(n))
-
-    def edges(self) -> Tensor:
-        """Of a grid, the pixels that differ from one beside, above or below them in class or colour."""
-        label = self.label.view(-1, self.size, self.size)
-        colour = [c.view_as(label) for c in self.colour]
-        found = torch.zeros_like(label, dtype=torch.bool)
-        for axis in (1, 2):
-            one, two = (lambda a, k=k, axis=axis: a.narrow(axis, k, self.size - 1) for k in (0, 1))
-            differs = one(label) != two(label)
-            for c in colour:
-                differs |= (one(c) - two(c)).abs() > _CONTRAST
-            one(found).logical_or_(differs)
-            two(found).logical_or_(differs)
-        return found.view(-1).nonzero().squeeze(1)
-
-    def around(self, pixels: Tensor, ss: int) -> "Scene":
-        """ss x ss samples in each of these pixels: sample k of pixel i is point i * ss * ss + k."""
-        step = 2.0 / (ZOOM * self.size)
-        offsets = [((k + 0.5) * (1.0 / ss) - 0.5) * step for k in range(ss)]
-        dx = torch.tensor(offsets, device=self.x.device).repeat(ss)
-        dy = torch.tensor(offsets, device=self.x.device).repeat_interleave(ss)
-        x, y = self.x.index_select(0, pixels)[:, None] + dx, self.y.index_select(0, pixels)[:, None] - dy
-        every = lambda a: a.index_select(0, pixels).repeat_interleave(ss * ss)  # noqa: E731
-        n = [c.index_select(0, pixels)[:, None] for c in self.normal]
-        smooth = self._smooth().index_select(0, pixels)
-        tilt = (n[0] * dx - n[1] * dy) * (1.0 / n[2].clamp(min=_FACING))
-        depth = (self.depth.index_select(0, pixels)[:, None] - tilt).view(-1)
-        smooth = smooth.repeat_interleave(ss * ss)
-        near = {k: tuple(every(v) for v in self._near(k)) for k in (BODY, HEAD, HAIR, HAT)}
-        known = Known(every(self.surface), smooth, depth, tuple(every(c) for c in self.normal), near)  # type: ignore[arg-type]
-        return Scene(self.measures, self.size, every(self.image), x.view(-1), y.view(-1), known)
-
-    def _smooth(self) -> Tensor:
-        """The pixels whose three by three neighbourhood lies on one surface that faces the viewer and makes no step."""
-        number = self.surface.view(-1, self.size, self.size).float()
-        depth = self.depth.view_as(number)
-        same = (_widest(number) == number) & (_widest(-number) == -number)
-        even = (_widest(depth) + _widest(-depth) < 0.12) & (self.normal[2].view_as(number) > _FACING)
-        return (same & (even | (number == WALL))).view(-1)
-
-    def _near(self, number: int) -> tuple[Tensor, Tensor]:
-        """Nearest and farthest depth of a surface in each pixel's three by three neighbourhood, with a margin."""
-        on = (self.surface == number).view(-1, self.size, self.size)
-        depth = self.depth.view_as(on)
-        front = _widest(torch.where(on, depth, _NOWHERE))
-        back = _widest(torch.where(on, -depth, _NOWHERE))
-        return (front + 0.03).view(-1), (-back - 0.15).view(-1)
+    def build(
+        cls, measures: dict[str, Tensor], head: Frame, body: Frame, size: int, ss: int, device: torch.device
+    ) -> "Scene":
+        """Sample points at the centres of an r x r grid, r = size * ss."""
+        r = size * ss
+        line = ((torch.arange(r, device=device).float() + 0.5) * (2.0 / r) - 1.0) * (1.0 / ZOOM)
+        x, y = line.repeat(r)[None], (-line).repeat_interleave(r)[None]
+        b = len(measures["eye_x"])
+        shape = (b, r * r)
+        scene = cls(
+            measures, head, body, x, y, size,
+            torch.full(shape, -9.0, device=device), torch.zeros(shape, dtype=torch.uint8, device=device),
+            [torch.zeros(shape, device=device) for _ in range(3)], torch.zeros(shape, dtype=torch.uint8, device=device),
+        )  # fmt: skip
+        for name, frame in (("head", head), ("body", body)):
+            m = frame.matrix
+            scene.rays[name] = (frame.origin(x, y), (m[:, 2, 0, None], m[:, 2, 1, None], m[:, 2, 2, None]))
+        return scene
 
     def carry(self, cycles: float) -> float:
         """How much of a pattern of so many cycles per unit length the pixels can carry: 1 below 0.2 cycles a pixel, 0 above 0.4."""
@@ -169,88 +72,179 @@ class Scene:
         return t * t * (3.0 - 2.0 * t)
 
     def samples(self, mask: Tensor) -> Samples:
-        """The points where a mask (n,) holds."""
-        idx = mask.nonzero().squeeze(1)
-        return Samples(self.measures, idx, self.image.index_select(0, idx))
+        """The samples where a (b, r * r) mask holds."""
+        return Samples(self.measures, mask.reshape(-1).nonzero().squeeze(1), self.depth.shape[1])
 
     def along(self, name: str, s: Samples) -> tuple[RGB, RGB]:
         """Origins and directions of the samples' rays in a frame."""
-        o = tuple(s.take(c) for c in self.rays[name])
-        return o, (getattr(s, f"{name}_d0"), getattr(s, f"{name}_d1"), getattr(s, f"{name}_d2"))  # type: ignore[return-value]
+        o, d = self.rays[name]
+        return tuple(s.take(c) for c in o), tuple(c[:, 0].index_select(0, s.image) for c in d)  # type: ignore[return-value]
 
-    def _candidates(self, surface: Surface) -> tuple[Samples, Tensor, Tensor]:
-        """The samples that may see a surface, and the depths between which it is looked for."""
-        if self.known is None:
-            return self._within_bound(surface)
-        first, end = self.known.near[surface.number]
-        start = torch.where(self.known.first == surface.number, torch.minimum(self.known.depth + 0.02, first), first)
-        s = self.samples(~self.known.smooth & (start > self.depth) & (start > -5.0))
-        if surface.worn is not None:
-            s, _ = s.where(getattr(s, surface.worn) > 0)
-        return s, s.take(start), s.take(end)
 
-    def _within_bound(self, surface: Surface) -> tuple[Samples, Tensor, Tensor]:
-        m, b = self.measures, len(self.measures["eye_x"])
-        worn = (
-            torch.arange(b, device=self.x.device)
-            if surface.worn is None
-            else (m[surface.worn] > 0).nonzero().squeeze(1)
+def _trace(
+    scene: Scene,
+    frame: str,
+    geometry_field,
+    bound,
+    number: int,
+    *,
+    steps: int,
+    tolerance: float,
+    slowest=0.55,
+    only=None,
+    bulge=None,
+) -> None:
+    """Marches a surface and keeps the hits that lie before what is there already. `bulge`: of a nearly convex body, how far
+    behind the middle of a ray's chord it may still be seen."""
+    o, d = scene.rays[frame]
+    inside, near, far = sphere_start(o, d, *bound)
+    if bulge is not None:
+        far = torch.maximum(far, (near + far) * 0.5 - bulge)
+    if only is not None:
+        inside = inside & only[:, None]
+    s = scene.samples(inside & (near > scene.depth))
+    if not len(s.idx):
+        return
+    so, sd = scene.along(frame, s)
+    floor = torch.maximum(s.take(far), s.take(scene.depth))
+    idx, t = march(geometry_field, s, so, sd, s.take(near), floor, steps, tolerance, slowest)
+    scene.depth.view(-1).index_copy_(0, idx, t)
+    scene.surface.view(-1).index_fill_(0, idx, number)
+
+
+def _hits(scene: Scene, frame: str, number: int) -> Hits | None:
+    s = scene.samples(scene.surface == number)
+    if not len(s.idx):
+        return None
+    o, d = scene.along(frame, s)
+    t = s.take(scene.depth)
+    return Hits(s, (o[0] + d[0] * t, o[1] + d[1] * t, o[2] + d[2] * t))
+
+
+def _normal(scene: Scene, frame: Frame, geometry_field, hits: Hits) -> tuple[RGB, RGB]:
+    """Normals in the frame and in the camera."""
+    n = gradient(geometry_field, hits.s, hits.p, 0.004)
+    m = frame.matrix
+    cam = tuple(
+        m[:, i, 0].index_select(0, hits.s.image) * n[0]
+        + m[:, i, 1].index_select(0, hits.s.image) * n[1]
+        + m[:, i, 2].index_select(0, hits.s.image) * n[2]
+        for i in range(3)
+    )
+    return n, cam  # type: ignore[return-value]
+
+
+def _put(scene: Scene, canvas: Canvas, n: RGB, wrap: tuple[float, float, float], sharpness: int) -> None:
+    """Lights a canvas and writes it to the buffers."""
+    s, flat = canvas.s, canvas.flat
+    n = (n[0] * (1 - flat), n[1] * (1 - flat), n[2] + (1.0 - n[2]) * flat)
+    gloss = canvas.gloss * highlight(n, s, sharpness)
+    r, g, b = canvas.rgb
+    lit = shade((r, g, b), n, s, wrap=wrap, gloss=gloss, occlusion=canvas.occlusion)
+    for plane, c in zip(scene.colour, lit, strict=True):
+        plane.view(-1).index_copy_(0, s.idx, tone(c))
+    scene.label.view(-1).index_copy_(0, s.idx, canvas.label)
+
+
+def draw(scene: Scene) -> tuple[list[Tensor], Tensor]:
+    """All samples' colours (three (b, r * r) planes in [0, 1]) and classes (b, r * r)."""
+    m = scene.measures
+    _trace(scene, "head", head.head_field, head.BOUND, HEAD, steps=10, tolerance=0.012, bulge=0.2)
+    _trace(
+        scene,
+        "head",
+        accessories.hat_field,
+        accessories.HAT_BOUND,
+        HAT,
+        steps=24,
+        tolerance=0.012,
+        slowest=1.0,
+        only=m["hat"] > 0,
+    )
+    _trace(scene, "head", hair.hair_field, hair.bound(m), HAIR, steps=20, tolerance=0.02, only=m["hair_top"] > 0)
+    _trace(scene, "body", body.body_field, body.BOUND, BODY, steps=10, tolerance=0.02, bulge=0.3)
+    _draw_wall(scene)
+    strand = scene.carry(22.0)
+    if hits := _hits(scene, "body", BODY):
+        _, n = _normal(scene, scene.body, body.body_field, hits)
+        _put(scene, paint_body(hits.s, hits.p, scene.carry), n, (0.35, 0.27, 0.24), 4)
+    if hits := _hits(scene, "head", HEAD):
+        _, n = _normal(scene, scene.head, head.head_field, hits)
+        _put(scene, paint_head(hits.s, hits.p, strand), n, (0.50, 0.32, 0.26), 4)
+    if hits := _hits(scene, "head", HAIR):
+        local, n = _normal(scene, scene.head, hair.hair_field, hits)
+        _put(scene, paint_hair(hits.s, hits.p, local, scene.carry), n, (0.30, 0.27, 0.25), 4)
+    if hits := _hits(scene, "head", HAT):
+        _, n = _normal(scene, scene.head, accessories.hat_field, hits)
+        _put(scene, paint_hat(hits.s, hits.p, scene.carry), n, (0.35, 0.33, 0.32), 4)
+    _draw_earrings(scene)
+    _draw_glasses(scene)
+    return scene.colour, scene.label
+
+
+def _draw_wall(scene: Scene) -> None:
+    s = scene.samples(scene.surface == WALL)
+    x, y = (c[0].index_select(0, s.idx - s.image * s.per_image) for c in (scene.x, scene.y))
+    weight, bright = wall(x, y, s)
+    for plane, a, b in zip(scene.colour, s.rgb("wall"), s.rgb("deco"), strict=True):
+        plane.view(-1).index_copy_(0, s.idx, tone((a + (b - a) * weight) * bright * (0.82 + 0.35 * s.key_g)))
+
+
+def _draw_earrings(scene: Scene) -> None:
+    m = scene.measures
+    for side, name in ((-1.0, "earring_left"), (1.0, "earring_right")):
+        # an ear that points away from the viewer is hidden behind the cheek, and so is what hangs from it
+        worn = (m[name] > 0) & (side * scene.head.matrix[:, 2, 0] > -0.25)
+        if not bool(worn.any()):
+            continue
+        lobe_x = side * (m["head_w"] + 0.004 + 0.6 * m["ear_out"])
+        px, py, pz = scene.head.to_camera(
+            lobe_x[:, None], (-0.02 - m["ear_h"])[:, None], torch.full_like(lobe_x, -0.02)[:, None]
         )
-        o = tuple(c.view(b, -1).index_select(0, worn) for c in self.rays[surface.frame])
-        d = tuple(m[f"{surface.frame}_d{i}"].index_select(0, worn)[:, None] for i in range(3))
-        shape = {k: m[k].index_select(0, worn) for k in surface.bound_needs}
-        inside, near, far = sphere_start(o, d, *surface.bound(shape))
-        if surface.bulge is not None:
-            far = torch.maximum(far, (near + far) * 0.5 - surface.bulge)
-        rows = (inside & (near > self.depth.view(b, -1).index_select(0, worn))).view(-1).nonzero().squeeze(1)
-        per_image = self.size * self.size
-        image = worn.index_select(0, rows // per_image)
-        s = Samples(m, image * per_image + rows % per_image, image)
-        return s, near.view(-1).index_select(0, rows), far.view(-1).index_select(0, rows)
-
-    def trace(self, surface: Surface) -> None:
-        """Marches a surface and keeps the hits that lie before what is there already."""
-        if surface.worn is not None and surface.worn not in self.measures.has:
-            return
-        s, start, end = self._candidates(surface)
+        near = ((scene.x - px).abs() < 0.12) & ((scene.y - py).abs() < 0.20) & worn[:, None] & (pz + 0.05 > scene.depth)
+        s = scene.samples(near)
         if not len(s.idx):
-            return
-        o, d = self.along(surface.frame, s)
-        floor = torch.maximum(end, s.take(self.depth))
-        idx, t = march(
-            surface.field, s, o, d, start, floor, surface.steps, surface.tolerance, surface.slowest,
-            4 if self.known is None else 2,
-        )  # fmt: skip
-        self.depth.index_copy_(0, idx, t)
-        self.surface.index_fill_(0, idx, surface.number)
+            continue
+        row = s.idx - s.image * s.per_image
+        dx = scene.x[0].index_select(0, row) - px[:, 0].index_select(0, s.image)
+        dy = scene.y[0].index_select(0, row) - py[:, 0].index_select(0, s.image)
+        dist, nx, ny = accessories.earring(dx, dy, getattr(s, name))
+        s, rows = s.where(dist < 0)
+        nx, ny = nx.index_select(0, rows) * 0.8, ny.index_select(0, rows) * 0.8
+        nz = torch.sqrt((1.0 - nx * nx - ny * ny).clamp(min=0.05))
+        c = Canvas(s, s.rgb("metal"), "ear_r")
+        c.gloss = c.gloss + 0.55
+        _put(scene, c, (nx, ny, nz), (0.25, 0.25, 0.25), 3)
 
-    def hits(self, surfaces: tuple[Surface, ...]) -> Hits | None:
-        """Where one of the surfaces of one number is seen, after all have been traced."""
-        s = self.samples(self.surface == surfaces[0].number)
-        if not len(s.idx):
-            return None
-        o, d = self.along(surfaces[0].frame, s)
-        t = s.take(self.depth)
-        return Hits(s, (o[0] + d[0] * t, o[1] + d[1] * t, o[2] + d[2] * t))
 
-    def normals(self, surfaces: tuple[Surface, ...], hits: Hits) -> RGB:
-        """Unit normals in the camera's frame. Of a second look, only where the first one saw another surface."""
-        s, p = hits
-        if self.known is not None:
-            s, rows = s.where(s.take(self.known.first) != surfaces[0].number)
-            p = tuple(c.index_select(0, rows) for c in p)  # type: ignore[assignment]
-        for surface in surfaces:
-            if surface.worn is None:
-                self._write_normals(surface, s, p)
-            elif surface.worn in self.measures.has:
-                sub, rows = s.where(getattr(s, surface.worn) > 0)
-                self._write_normals(surface, sub, tuple(c.index_select(0, rows) for c in p))  # type: ignore[arg-type]
-        return tuple(hits.s.take(c) for c in self.normal)  # type: ignore[return-value]
-
-    def _write_normals(self, surface: Surface, s: Samples, p: RGB) -> None:
-        if not len(s.idx):
-            return
-        n = gradient(surface.field, s, p, 0.004)
-        for plane, row in zip(self.normal, "xyd", strict=True):
-            m = [getattr(s, f"{surface.frame}_{row}{i}") for i in range(3)]
-            plane.index_copy_(0, s.idx, m[0] * n[0] + m[1] * n[1] + m[2] * n[2])
+def _draw_glasses(scene: Scene) -> None:
+    m = scene.measures
+    worn = m["glasses"] > 0
+    if not bool(worn.any()):
+        return
+    o, d = scene.rays["head"]
+    t, x, y = accessories.glasses_sheet(o, d)
+    near = worn[:, None] & (x.abs() < 0.44) & ((y - m["eye_y"][:, None]).abs() < 0.22) & (t > scene.depth)
+    s = scene.samples(near)
+    if not len(s.idx):
+        return
+    x, y = s.take(x), s.take(y)
+    outline, bridge = accessories.glasses_rim(x, y, s)
+    width = torch.where(s.glasses == 2, 0.017, 0.012)
+    rim = (outline.abs() < width) | (bridge < 0)
+    tinted = (outline <= 0) & (s.glasses == 3)
+    lens = (outline <= 0) & ~rim
+    old = [s.take(plane) for plane in scene.colour]
+    dark = ramp(y - s.eye_y, -0.16, 0.10) * 0.35 + 0.45
+    slant = (x + 0.6 * y) * 7.0 - torch.floor((x + 0.6 * y) * 2.0) * 3.5 - 1.6
+    streak = bump(slant * 1.6 * slant)
+    for plane, was, frame in zip(scene.colour, old, s.rgb("frame"), strict=True):
+        glass = was + (1.0 - was) * 0.07 + 0.05 * streak
+        shaded = was + (frame * 0.35 + 0.03 - was) * dark + 0.10 * streak
+        new = torch.where(lens, torch.where(tinted, shaded, glass), was)
+        new = torch.where(rim, frame * (0.75 + 0.35 * s.key_g) + 0.12 * ramp(outline, 0.0, -width), new)
+        plane.view(-1).index_copy_(0, s.idx, new.clamp(0.0, 1.0))
+    label = s.take(scene.label)
+    scene.label.view(-1).index_copy_(
+        0, s.idx, torch.where(rim | tinted, CLASS_ID["eye_g"], label.long()).to(torch.uint8)
+    )

@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.facets import CLASS_ID, Factors, render
-from pspnb.facets.prior import Z_DIM, factors_of
 from pspnb.nn.stylegan2 import Generator
+from pspnb.world2 import CLASS_ID, Factors, render
+from pspnb.world2.prior import Z_DIM, factors_of
 
 SURROUNDINGS = (CLASS_ID["background"], CLASS_ID["cloth"])
 """Wall and cloth; "head" is every other class, of the true labels."""
@@ -45,7 +45,7 @@ def check_has_answers(generator: Generator) -> None:
     """PspnbError for a generator whose z the prior of Facets does not know."""
     if generator.z_dim != Z_DIM:
         raise PspnbError(
-            f"expected a generator that imitates Facets, with z of {Z_DIM} numbers (pspnb.facets.prior), "
+            f"expected a generator that imitates Facets, with z of {Z_DIM} numbers (pspnb.world2.prior), "
             f"got one with z of {generator.z_dim}: it has no answer key"
         )
 

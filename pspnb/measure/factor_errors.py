@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.facets import BY_NAME
 from pspnb.measure.intervals import ROUNDS, ratio
 from pspnb.measure.pairs import Pairs
 from pspnb.training.factor_targets import shown
+from pspnb.world2 import BY_NAME
 
 
 def factor_errors(pairs: Pairs, *, rounds: int = ROUNDS) -> dict[str, dict[str, Any]]:

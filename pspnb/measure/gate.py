@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.facets import CLASSES
 from pspnb.measure.answer_key import draw_z
 from pspnb.measure.intervals import ROUNDS, Measured, finite
 from pspnb.measure.pairs import Instruments, Pairs, measure_pairs, shipped_instruments
@@ -32,8 +31,9 @@ from pspnb.measure.rows import (
     yaw_slope,
 )
 from pspnb.nn.stylegan2 import Generator
+from pspnb.world2 import CLASSES
 
-SHIPPED = "facets64/generator"
+SHIPPED = "world2/generator"
 GATE_SEED = 2_000_003
 """Of the z of the gate: training draws from other seeds."""
 

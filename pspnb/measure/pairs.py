@@ -14,7 +14,6 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.facets import Factors
 from pspnb.files.progress import progress_bar
 from pspnb.losses.perceptual import LPIPSLoss
 from pspnb.measure.answer_key import (
@@ -30,6 +29,7 @@ from pspnb.measure.between import KINDS, codes_between
 from pspnb.measure.pixels import masked_mse, power_spectrum, sharpness
 from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder, UnitMapDistance
 from pspnb.nn.stylegan2 import Generator
+from pspnb.world2 import Factors
 
 Columns = dict[str, Tensor]
 """One row for each image: name -> (n,) or (n, k)."""
@@ -57,7 +57,7 @@ def shipped_instruments(*, device: str | torch.device = "cpu", lpips_trunk: str 
     from pspnb import hub
 
     def load(name: str) -> Any:
-        return hub.load_shipped(f"facets64/{name}", device=str(device)) if f"facets64/{name}" in names else None
+        return hub.load_shipped(f"world2/{name}", device=str(device)) if f"world2/{name}" in names else None
 
     names = hub.available()
     nets = {n: load(n) for n in ("perceptual", "perceptual_eval", "parsing", "factors", "identity_eval")}

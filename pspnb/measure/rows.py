@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.facets import BY_NAME, CLASS_ID
 from pspnb.measure.intervals import Measured, left_out, mean, median, of_means, ratio
 from pspnb.measure.pairs import Columns, Pairs
 from pspnb.metrics import covered, frechet_distance
+from pspnb.world2 import BY_NAME, CLASS_ID
 
 Row = Callable[[Pairs, int], Measured]
 """(pairs, rounds of the interval) -> number."""

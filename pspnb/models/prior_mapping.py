@@ -1,6 +1,6 @@
 """The mapping network of a generator with an answer key: z -> factors -> numbers -> w.
 
-The prior (`pspnb.facets.prior`) says which factors a z stands for, a multi-layer perceptron takes their numbers to w, so the true
+The prior (`pspnb.world2.prior`) says which factors a z stands for, a multi-layer perceptron takes their numbers to w, so the true
 picture of any z can be rendered. Chapter: "StyleGAN2 from the inside".
 """
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pspnb.facets.prior import N_NUMBERS, Z_DIM, factors_of, numbers
 from pspnb.nn.ops import EqualLinear
+from pspnb.world2.prior import N_NUMBERS, Z_DIM, factors_of, numbers
 
 
 class PriorMapping(nn.Module):
@@ -43,7 +43,11 @@ class PriorMapping(nn.Module):
         """w of the factors that z stands for."""
         return self.map_factors(factors_of(z))
 
+    def map_numbers(self, given: Float[Tensor, " b m"]) -> Float[Tensor, " b d"]:
+        """w of the numbers of factors (`prior.numbers`), on this network's device."""
+        return self.layers(given)
+
     def map_factors(self, factors: Mapping[str, Tensor]) -> Float[Tensor, " b d"]:
         """w of named factors."""
-        device = self.layers[0].weight.device
-        return self.layers(numbers({name: value.to(device) for name, value in factors.items()}))
+        device = next(self.layers.parameters()).device
+        return self.map_numbers(numbers({name: value.to(device) for name, value in factors.items()}))

@@ -64,8 +64,8 @@ class ModulatedConv2d(nn.Module):
         self.demodulate, self.up = demodulate, up
 
     def forward(
-        self, x: Float[Tensor, "b i h w"], style: Float[Tensor, "b d"], *, gain: float = 1.0
-    ) -> Float[Tensor, "b o h2 w2"]:
+        self, x: Float[Tensor, " b i h w"], style: Float[Tensor, " b d"], *, gain: float = 1.0
+    ) -> Float[Tensor, " b o h2 w2"]:
         y = modulated_conv2d(
             x, self.weight[0] * self.scale, self.modulation(style), demodulate=self.demodulate, up=self.up, gain=gain
         )
@@ -83,7 +83,7 @@ class NoiseInjection(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Float[Tensor, "b c h w"], noise: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, x: Float[Tensor, " b c h w"], noise: Float[Tensor, " n 1 h w"]) -> Float[Tensor, " b c h w"]:
         return x + (self.weight * noise).to(x.dtype)
 
 
@@ -101,8 +101,11 @@ class StyledConv(nn.Module):
         self.activate = FusedLeakyReLU(c_out)
 
     def forward(
-        self, x: Float[Tensor, "b i h w"], style: Float[Tensor, "b d"], noise: Float[Tensor, "n 1 h2 w2"] | None = None
-    ) -> Float[Tensor, "b o h2 w2"]:
+        self,
+        x: Float[Tensor, " b i h w"],
+        style: Float[Tensor, " b d"],
+        noise: Float[Tensor, " n 1 h2 w2"] | None = None,
+    ) -> Float[Tensor, " b o h2 w2"]:
         y = self.conv(x, style, gain=LRELU_GAIN)
         offset = (self.activate.bias * LRELU_GAIN).view(1, -1, 1, 1)
         if self.noise is not None and noise is not None:
@@ -123,10 +126,10 @@ class ToRGB(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "b i h w"],
-        style: Float[Tensor, "b d"],
-        skip: Float[Tensor, "b 3 h2 w2"] | None = None,
-    ) -> Float[Tensor, "b 3 h w"]:
+        x: Float[Tensor, " b i h w"],
+        style: Float[Tensor, " b d"],
+        skip: Float[Tensor, " b 3 h2 w2"] | None = None,
+    ) -> Float[Tensor, " b 3 h w"]:
         rgb = widen(self.conv(x, style)) + self.bias  # the image itself is summed in float32, also under autocast
         return rgb if skip is None else rgb + self.upsample(skip)
 
@@ -144,8 +147,8 @@ class Generator(nn.Module):
 
     `channels` ({4: c, 8: c, ..., size: c}) replaces the published widths; `n_mlp` is the depth of the mapping network;
     `noise=False` builds a generator without per-pixel noise. `mapping` replaces the published mapping network: a module that
-    takes z (b, z_dim) to w (b, style_dim); z is then as wide as `z_dim` says. `latent_avg` (style_dim,) is a buffer that moves with the
-    module but is not part of its state dict, whose keys are the published ones.
+    takes z (b, z_dim) to w (b, style_dim). `latent_avg` (style_dim,) is a buffer that moves with the module but is not part
+    of its state dict, whose keys are the published ones.
     """
 
     latent_avg: Tensor
@@ -195,24 +198,25 @@ class Generator(nn.Module):
 
     # ---- latents ---------------------------------------------------------------------------------------------------
 
-    def map(self, z: Float[Tensor, "b k"], *, truncation: float = 1.0) -> Float[Tensor, "b d"]:
+    def map(self, z: Float[Tensor, " b k"], *, truncation: float = 1.0) -> Float[Tensor, " b d"]:
         """Mapping network, z -> w; `truncation` psi < 1 pulls w towards `latent_avg`: avg + psi (w - avg)."""
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise ValueError(f"expected z of shape (b, {self.z_dim}), got {tuple(z.shape)}")
         return self.truncate(self.style(z), truncation)
 
-    def map_factors(self, factors: Mapping[str, Tensor], *, truncation: float = 1.0) -> Float[Tensor, "b d"]:
+    def map_factors(self, factors: Mapping[str, Tensor], *, truncation: float = 1.0) -> Float[Tensor, " b d"]:
         """Named factors of a world -> w, without a z; only where the mapping network knows factors (ValueError elsewhere)."""
-        if not hasattr(self.style, "map_factors"):
-            raise ValueError("expected a generator that was taught factors (facets64/generator); this one maps z alone")
-        return self.truncate(self.style.map_factors(factors), truncation)
+        to_w = getattr(self.style, "map_factors", None)
+        if to_w is None:
+            raise ValueError("expected a generator that was taught factors (world2/generator); this one maps z alone")
+        return self.truncate(to_w(factors), truncation)
 
-    def truncate(self, w: Float[Tensor, "*b d"], truncation: float) -> Float[Tensor, "*b d"]:
+    def truncate(self, w: Float[Tensor, " *b d"], truncation: float) -> Float[Tensor, " *b d"]:
         """latent_avg + truncation (w - latent_avg)."""
         return w if truncation == 1.0 else self.latent_avg + truncation * (w - self.latent_avg)
 
     @torch.no_grad()
-    def mean_latent(self, n: int = 4096, *, seed: int = 0) -> Float[Tensor, "d"]:
+    def mean_latent(self, n: int = 4096, *, seed: int = 0) -> Float[Tensor, " d"]:
         """Mean of `n` mapped standard normal z, drawn on the CPU from `seed`, so the same on every device."""
         generator = torch.Generator().manual_seed(seed)
         total = torch.zeros(self.style_dim, dtype=torch.float64)
@@ -221,7 +225,7 @@ class Generator(nn.Module):
             total += self.map(z.to(self.latent_avg)).double().sum(dim=0).cpu()
         return (total / n).to(self.latent_avg)
 
-    def to_w_plus(self, w: Float[Tensor, "b d"] | Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def to_w_plus(self, w: Float[Tensor, " b d"] | Float[Tensor, " b n d"]) -> Float[Tensor, " b n d"]:
         """Repeat w for every style input; a w+ of the right shape passes through."""
         if w.ndim == 2 and w.shape[1] == self.style_dim:
             return w[:, None].expand(-1, self.n_styles, -1)
@@ -232,7 +236,7 @@ class Generator(nn.Module):
             f"for a {self.size} px generator, got {tuple(w.shape)}"
         )
 
-    def mix(self, w_a: Float[Tensor, "b d"], w_b: Float[Tensor, "b d"], crossover: int) -> Float[Tensor, "b n d"]:
+    def mix(self, w_a: Float[Tensor, " b d"], w_b: Float[Tensor, " b d"], crossover: int) -> Float[Tensor, " b n d"]:
         """Style mixing: styles [0, crossover) from `w_a`, the rest from `w_b` (StyleGAN, section 3.1)."""
         if not 0 <= crossover <= self.n_styles:
             raise ValueError(f"expected a crossover in 0..{self.n_styles}, got {crossover}")
@@ -263,11 +267,11 @@ class Generator(nn.Module):
 
     def synthesize(
         self,
-        w: Float[Tensor, "b d"] | Float[Tensor, "b n d"],
+        w: Float[Tensor, " b d"] | Float[Tensor, " b n d"],
         *,
         noise: NoiseSpec = "const",
         generator: torch.Generator | None = None,
-    ) -> Float[Tensor, "b 3 H H"]:
+    ) -> Float[Tensor, " b 3 H H"]:
         """Image from w or w+. `noise`: the stored maps, fresh ones (from `generator` if given), or a list of maps."""
         w_plus = self.to_w_plus(w)
         maps = self._noise_maps(noise, w_plus, generator)
@@ -282,8 +286,8 @@ class Generator(nn.Module):
         return rgb
 
     def forward(
-        self, z: Float[Tensor, "b k"], *, truncation: float = 1.0, noise: NoiseSpec = "const"
-    ) -> Float[Tensor, "b 3 H H"]:
+        self, z: Float[Tensor, " b k"], *, truncation: float = 1.0, noise: NoiseSpec = "const"
+    ) -> Float[Tensor, " b 3 H H"]:
         """z -> image: `synthesize(map(z))`."""
         return self.synthesize(self.map(z, truncation=truncation), noise=noise)
 

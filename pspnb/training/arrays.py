@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.facets import (
+from pspnb.files.progress import progress_bar
+from pspnb.world2 import (
     SPLIT_SIZES,
     Facets,
     Factors,
@@ -24,7 +25,6 @@ from pspnb.facets import (
     sample_free,
     sample_identity,
 )
-from pspnb.files.progress import progress_bar
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pspnb.facets import BY_NAME, TABLE, Factors
+from pspnb.world2 import BY_NAME, TABLE, Factors
 
 CIRCULAR = tuple(f.name for f in TABLE if f.distribution == "circular")
 _READ = [f for f in TABLE if f.kind in ("continuous", "categorical")]

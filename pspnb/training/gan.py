@@ -28,7 +28,7 @@ from pspnb.training.loop import check_finite
 from pspnb.training.order import batch_indices, step_generator
 from pspnb.training.precision import mixed_precision
 
-ImageSource = Callable[[Int[Tensor, "b"]], UInt8[Tensor, "b 3 s s"]]
+ImageSource = Callable[[Int[Tensor, " b"]], UInt8[Tensor, " b 3 s s"]]
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class GanTrainer:
         self.g_optimizer.step()
         return float(lengths.detach().mean())
 
-    def _fake(self, random: torch.Generator) -> Float[Tensor, "b 3 s s"]:
+    def _fake(self, random: torch.Generator) -> Float[Tensor, " b 3 s s"]:
         """Images from z, a share of them mixed from two z at a random crossover; the mapping runs in float32."""
         c, g = self.config, self.generator
         z = torch.randn(2, c.batch, c.style_dim, generator=random).to(self.device)
@@ -225,7 +225,7 @@ class GanTrainer:
                 return self._synthesize(w_plus, noise="random", generator=random)
             return self._synthesize(w_plus)
 
-    def _see(self, images: Tensor, random: torch.Generator, *, eager: bool = False) -> Float[Tensor, "b 1"]:
+    def _see(self, images: Tensor, random: torch.Generator, *, eager: bool = False) -> Float[Tensor, " b 1"]:
         if self.config.ada_target is not None:
             images = augment(images, self.ada.p, generator=random)
         with self._autocast():
@@ -287,7 +287,7 @@ class GanTrainer:
         return all(bool(torch.isfinite(p).all()) for n in networks for p in n.parameters())
 
     @torch.no_grad()
-    def samples(self, n: int = 64, *, seed: int = 1) -> Float[Tensor, "n 3 s s"]:
+    def samples(self, n: int = 64, *, seed: int = 1) -> Float[Tensor, " n 3 s s"]:
         """`n` images of the average generator, always from the same z."""
         z = torch.randn(n, self.config.style_dim, generator=torch.Generator().manual_seed(seed)).to(self.device)
         with self._autocast():

@@ -1,6 +1,6 @@
 """A StyleGAN2 that imitates its world: `ImitationTrainer`, its configuration, its data.
 
-Every z has true factors (`pspnb.facets.prior`), so the generator has a teacher: the renderer's picture of the same factors, in
+Every z has true factors (`pspnb.world2.prior`), so the generator has a teacher: the renderer's picture of the same factors, in
 L1 and in the LPIPS form (imitative learning, DiscoFaceGAN, Deng et al. 2020). A discriminator adds what an average of pictures
 lacks, sharpness, and teaches the codes that have no truth: style-mixed ones, ones between two w, ones near the mean latent.
 Every random number of step k is a function of (seed, k). Chapter: "StyleGAN2 from the inside".
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.facets.prior import Z_DIM, draw_z, even_choices, factors_of, numbers
 from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
@@ -32,6 +31,7 @@ from pspnb.training.gan import lr_factor
 from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
+from pspnb.world2.prior import Z_DIM, draw_z, even_choices, factors_of, numbers
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,13 @@ class ImitationConfig:
     seconds: float | None = None  # a budget of time: the schedule ends when it does, or with the steps
     seed: int = 0
     bf16: bool = True
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.batch < 2 or self.batch % 2:
-            raise ValueError(f"expected an even batch of at least 2 (half of it is shown to the critic), got {self.batch}")
+            raise ValueError(
+                f"expected an even batch of at least 2 (half of it is shown to the critic), got {self.batch}"
+            )
         if not 0 <= self.even < 1:
             raise ValueError(f"expected even from 0 to below 1, got {self.even}")
 
@@ -79,7 +82,6 @@ class Lessons:
     images: UInt8[Tensor, " n 3 s s"]
     numbers: Float[Tensor, " n m"]
     n_true: int
-
 
     def save(self, path: str | Path) -> None:
         """To one safetensors file, written aside and renamed."""
@@ -130,6 +132,7 @@ class ImitationTrainer:
             torch.manual_seed(config.seed)
             self.generator = build_generator(config).to(self.device)
             self.discriminator = OnePassDiscriminator(config.size, channels=dict(config.d_channels)).to(self.device)
+        self.mapping = cast(PriorMapping, self.generator.style)
         self.average = deepcopy(self.generator).requires_grad_(False).eval()
         self.w_mean = torch.zeros(config.style_dim, device=self.device)
         c = config.r1_every / (config.r1_every + 1)  # lazy regularisation (StyleGAN2, appendix B)
@@ -138,7 +141,13 @@ class ImitationTrainer:
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), config.d_lr * c, betas=(0.0, 0.99**c), fused=fused
         )
-        self.step, self.seconds_before, self.started = 0, 0.0, None
+        self.step, self.seconds_before, self.images_before = 0, 0.0, 0
+        self.started: float | None = None
+        self._synthesize, self._see = self.generator.synthesize, self.discriminator.forward
+        self._distance = self.perceptual.forward
+        if config.compile:
+            self._synthesize, self._see = torch.compile(self._synthesize), torch.compile(self._see)
+            self._distance = torch.compile(self._distance)
         self._steps = {
             kind: Replayed(lambda inputs, kind=kind: self._compute(inputs, kind), device=self.device)  # type: ignore[misc]
             for kind in ("imitate", "criticise", "criticise with r1")
@@ -203,17 +212,17 @@ class ImitationTrainer:
         weights = [*g.parameters(), *(self.discriminator.parameters() if critical else ())]
         torch._foreach_zero_(keep_gradients(weights))
         x = inputs["x"].float().div(127.5).sub(1)
-        w = g.style.layers(inputs["numbers"])
+        w = self.mapping.map_numbers(inputs["numbers"])
         self.w_mean.lerp_(w.detach().mean(0), 0.005)
         codes = g.to_w_plus(w)
         if critical:
             codes = torch.cat([codes, self._fake_codes(inputs)])
         with self._autocast():
-            y = g.synthesize(codes)
+            y = self._synthesize(codes)
         y = y.float()
         imitated = y[: c.batch]
         with self._autocast():
-            distance = self.perceptual(imitated, x).float().mean()
+            distance = self._distance(imitated, x).float().mean()
         l1 = (imitated - x).abs().mean()
         loss = c.pixel_weight * l1 + c.perceptual_weight * distance
         record = {"l1": l1.detach(), "perceptual": distance.detach()}
@@ -227,7 +236,7 @@ class ImitationTrainer:
     def _fake_codes(self, inputs: Mapping[str, Tensor]) -> Float[Tensor, " h n d"]:
         """Codes without a truth, from pairs of w (a, b): half mixed by styles, a quarter between them, a quarter truncated."""
         g = self.generator
-        a, b = g.style.layers(inputs["others"]).chunk(2)
+        a, b = self.mapping.map_numbers(inputs["others"]).chunk(2)
         u = inputs["u"]
         between = torch.lerp(a, b, u[1][:, None])
         psi = (1.25 * u[1] - 0.25).clamp(min=0.0)[:, None]  # a fifth of the truncated ones is the mean itself
@@ -245,11 +254,12 @@ class ImitationTrainer:
         c, turn = self.config, losses.GradientTurn()
         scaled = _Scale.apply(fake, inputs["weight"])
         with self._autocast():
-            fake_logits = self.discriminator(turn(scaled))
+            fake_logits = self._see(turn(scaled))
         turn.remember(fake_logits)
         real = inputs["real"].float().div(127.5).sub(1).requires_grad_(with_r1)
         with self._autocast():
-            real_logits = self.discriminator(real)
+            # a compiled graph has no second derivative
+            real_logits = self.discriminator(real) if with_r1 else self._see(real)
         loss = F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
         record = {"loss_d": loss.detach(), "fake": fake_logits.detach().mean(), "real": real_logits.detach().mean()}
         if with_r1:
@@ -273,8 +283,21 @@ class ImitationTrainer:
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, plain data and tensors. Its lessons are a function of the configuration."""
         networks = {name: getattr(self, name).state_dict() for name in _STATEFUL}
-        rest = {"w_mean": self.w_mean, "step": self.step, "seconds": self.seconds(), "hardware": hardware_of(self.device)}
+        rest = {
+            "w_mean": self.w_mean,
+            "step": self.step,
+            "seconds": self.seconds(),
+            "hardware": hardware_of(self.device),
+        }
+        rest["images_before"] = self.images_before
         return {**networks, **rest, "config": asdict(self.config), "random": random_states()}
+
+    def start_from(self, state: Mapping[str, Any]) -> None:
+        """Begin with the weights of another run (its `state`, or the small file that a GPU run leaves), optimisers fresh."""
+        for name in ("generator", "average", "discriminator"):
+            getattr(self, name).load_state_dict({k: v.float() for k, v in state[name].items()})
+        self.w_mean.copy_(state["w_mean"])
+        self.images_before = state.get("images_before", 0) + state["step"] * state["config"]["batch"]
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The inverse of `state`; raises PspnbError when the run was started with another configuration.
@@ -282,7 +305,9 @@ class ImitationTrainer:
         More steps or seconds than planned are welcome: the run goes on where the longer schedule has them.
         """
         mine, theirs = asdict(self.config), state["config"]
-        differs = [k for k in mine if k not in ("steps", "seconds") and _plain(mine[k]) != _plain(theirs.get(k))]
+        differs = [
+            k for k in mine if k not in ("steps", "seconds", "compile") and _plain(mine[k]) != _plain(theirs.get(k))
+        ]
         if differs:
             name = differs[0]
             raise PspnbError(f"this run has {name}={theirs.get(name)}, not {mine[name]}: resume with the same settings")
@@ -290,6 +315,7 @@ class ImitationTrainer:
             getattr(self, name).load_state_dict(state[name])
         self.w_mean.copy_(state["w_mean"])
         self.step, self.seconds_before, self.started = state["step"], state["seconds"], None
+        self.images_before = state["images_before"]
         restore_random_states(state["random"])
 
     def finished(self) -> bool:
@@ -343,9 +369,7 @@ def hardware_of(device: torch.device) -> str:
 
 def build_generator(config: ImitationConfig) -> Generator:
     """The generator of a configuration, its start drawn from torch's global generator."""
-    mapping = PriorMapping(
-        style_dim=config.style_dim, hidden=config.hidden, n_mlp=config.n_mlp, lr_mlp=config.lr_mlp
-    )
+    mapping = PriorMapping(style_dim=config.style_dim, hidden=config.hidden, n_mlp=config.n_mlp, lr_mlp=config.lr_mlp)
     return Generator(
         config.size,
         style_dim=config.style_dim,

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from pspnb.facets import IDENTITY_FACTORS
 from pspnb.training.factor_targets import HEADS, FactorLoss, FactorTargets
 from pspnb.training.margins import ArcFace, CurricularFace
+from pspnb.world2 import IDENTITY_FACTORS
 
 N_CLASSES = 19
 

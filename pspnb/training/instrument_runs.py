@@ -21,7 +21,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pspnb.errors import PspnbError
-from pspnb.facets import SPLIT_SIZES
 from pspnb.training.arrays import FacetsArrays, concat_arrays, load_arrays, save_arrays, several_views, split_arrays
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.export import ZOO, half, ship
@@ -36,6 +35,7 @@ from pspnb.training.reports import (
     parsing_report,
     perceptual_report,
 )
+from pspnb.world2 import SPLIT_SIZES
 
 MODULE = "pspnb.training.instrument_runs"
 Preset = Literal["cpu", "gpu"]
@@ -214,7 +214,7 @@ def ship_instrument(name: str, run: str | Path, *, folder: str | Path = ZOO, not
         **{k: v for k, v in about["made"].items() if v != "unknown"},
         "config": c,
     }
-    return ship(f"facets64/{name}", weights, card | ({"note": note} if note else {}), folder=folder)
+    return ship(f"world2/{name}", weights, card | ({"note": note} if note else {}), folder=folder)
 
 
 def report(name: str, network: Any, *, data: FacetsArrays | None = None) -> dict[str, float]:

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from pspnb.facets import BY_NAME, IDENTITY_FACTORS, Factors, combine, edit, sample_free, sample_identity
 from pspnb.training.arrays import FacetsArrays, render_arrays
+from pspnb.world2 import BY_NAME, IDENTITY_FACTORS, Factors, combine, edit, sample_free, sample_identity
 
 GROUP = 10
 """Training people who share their looks; person p is in group p // GROUP."""

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pspnb.facets import BY_NAME, CLASS_ID, CLASSES, edit, render
 from pspnb.metrics import bootstrap_interval, class_iou, confusion, spearman, verification
 from pspnb.nn.instruments import UnitMapDistance
 from pspnb.training.arrays import FacetsArrays, to_unit
 from pspnb.training.factor_targets import CIRCULAR, shown
+from pspnb.world2 import BY_NAME, CLASS_ID, CLASSES, edit, render
 
 BATCH = 100
 

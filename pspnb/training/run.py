@@ -184,7 +184,7 @@ class Run:
         return {f"val_{name}": (self.team.mean(value) / images).item() for name, value in sums.items()}
 
     @torch.no_grad()
-    def pictures(self, n: int) -> Float[Tensor, "m 3 s s"]:
+    def pictures(self, n: int) -> Float[Tensor, " m 3 s s"]:
         """Source, target and output of the first `n` images of the latest batch, for a grid of three columns."""
         if self._latest is None:
             raise ValueError("expected at least one step before the pictures of one")

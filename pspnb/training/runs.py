@@ -9,8 +9,6 @@ from typing import Any, Literal
 from pspnb.checks import at_least, seed_in_range
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
-from pspnb.facets.prior import N_NUMBERS, Z_DIM
-from pspnb.facets.render import RENDER_VERSION
 from pspnb.files.atomic import write_json
 from pspnb.files.provenance import hardware
 from pspnb.nn.instruments import PerceptualNet
@@ -22,6 +20,8 @@ from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
 from pspnb.training.imitation import ImitationConfig, average_of
 from pspnb.training.journal import read_journal
 from pspnb.training.loop import fit
+from pspnb.world2.prior import N_NUMBERS, Z_DIM
+from pspnb.world2.render import RENDER_VERSION
 
 Preset = Literal["cpu", "gpu"]
 
@@ -138,7 +138,7 @@ def _trunk(device: str) -> PerceptualNet:
     """The shipped perceptual instrument, through which the second discriminator looks."""
     from pspnb.hub import load_shipped
 
-    trunk = load_shipped("facets64/perceptual").to(device)
+    trunk = load_shipped("world2/perceptual").to(device)
     assert isinstance(trunk, PerceptualNet)
     return trunk
 
@@ -146,14 +146,15 @@ def _trunk(device: str) -> PerceptualNet:
 # ---- shipping ------------------------------------------------------------------------------------------------------
 
 
-def ship_generator(
-    run: str | Path, *, name: str = "facets64/generator", folder: str | Path = ZOO, note: str = ""
-) -> Path:
-    """The average generator of a run as a zoo file, with `latent_avg` (mean of 100,000 mapped z) inside."""
+def ship_generator(run: str | Path, *, name: str | None = None, folder: str | Path = ZOO, note: str = "") -> Path:
+    """The average generator of a run as a zoo file, with `latent_avg` (mean of 100,000 mapped z) inside.
+
+    Default name: facets64/generator, and world2/generator for one that imitates.
+    """
     state = load_checkpoint(Path(run) / "checkpoint.pt")
     c = state["config"]
     if "n_images" in c:
-        return _ship_imitation(Path(run), state, name=name, folder=folder, note=note)
+        return _ship_imitation(Path(run), state, name=name or "world2/generator", folder=folder, note=note)
     kwargs = {"size": c["size"], "style_dim": c["style_dim"], "n_mlp": c["n_mlp"], "noise": c["noise"]}
     kwargs["channels"] = {str(r): width for r, width in c["channels"]}
     generator = Generator(**{**kwargs, "channels": dict(c["channels"])})
@@ -165,7 +166,7 @@ def ship_generator(
         "metrics": {},
         **_provenance(Path(run), state, note),
     }
-    return ship(name, tensors, card, folder=folder)
+    return ship(name or "facets64/generator", tensors, card, folder=folder)
 
 
 def _ship_imitation(run: Path, state: dict[str, Any], *, name: str, folder: str | Path, note: str) -> Path:

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.facets import CLASSES
 from pspnb.files.atomic import write_json
 from pspnb.files.pictures import grid, write_png
 from pspnb.files.provenance import stamp
@@ -23,6 +22,7 @@ from pspnb.nn.stylegan2 import Generator, noise_shapes
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.gan import GanConfig
 from pspnb.training.runs import fit_generator
+from pspnb.world2 import CLASSES
 
 CONFIG = replace(GanConfig(), steps=3000)
 # Parts of a face that a code should decide, not chance.
@@ -88,7 +88,7 @@ def compare_noise(
     from pspnb.hub import load_shipped
     from pspnb.training.arrays import split_arrays, to_unit
 
-    judge, parsing = load_shipped("facets64/identity_eval"), load_shipped("facets64/parsing")
+    judge, parsing = load_shipped("world2/identity_eval"), load_shipped("world2/parsing")
     assert isinstance(parsing, ParsingNet)
     real = to_unit(split_arrays("train", plain.size, n=samples).images)
     watched = [CLASSES.index(name) for name in WATCHED]

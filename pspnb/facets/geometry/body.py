@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from pspnb.facets.geometry.fields import ellipsoid, smin
-from pspnb.facets.geometry.pixels import Measured
+from pspnb.facets.geometry.pixels import Samples
 
 BOUND = ((0.0, -1.05, -0.12), (1 / 1.08, 1 / 0.78, 1 / 0.62))
 
 
-def body_field(x: Tensor, y: Tensor, z: Tensor, s: Measured) -> Tensor:
+def body_field(x: Tensor, y: Tensor, z: Tensor, s: Samples) -> Tensor:
     """Signed distance, approximately, to neck and shoulders together."""
     ax = x.abs()
     nx, nz = x, z + 0.10 + 0.12 * (y + 0.7)

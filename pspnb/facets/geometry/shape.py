@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pspnb.facets import palettes
 from pspnb.facets.factors import HAIR_STYLES, Factors
-from pspnb.facets.geometry.pixels import Measures
+from pspnb.facets.hashing import stream_id, uniform
 
 # Per style: top, side and back thickness; bottom at the ear and its slope to the back; curtain half-width, flare, end
 # (the lowest y of hanging hair; 9 = none); top of the face opening, its half-width; bun radius; curl amplitude;
@@ -15,11 +15,11 @@ HAIR_TABLE = {
     #          top   side  back  bottom slope wide  flare end    open  half  bun   curl  freq  fuzz
     "bald":   (0.00, 0.00, 0.00, 0.90, 0.0, 0.00, 0.00, 9.00, 0.40, 0.42, 0.00, 0.000, 2.0, 0.0),
     "buzz":   (0.03, 0.02, 0.03, 0.06, 0.9, 0.00, 0.00, 9.00, 0.42, 0.43, 0.00, 0.000, 2.0, 1.0),
-    "short":  (0.12, 0.045, 0.08, 0.08, 0.9, 0.00, 0.00, 9.00, 0.40, 0.42, 0.00, 0.000, 1.9, 0.3),
+    "short":  (0.12, 0.045, 0.08, 0.08, 0.9, 0.00, 0.00, 9.00, 0.40, 0.42, 0.00, 0.012, 1.9, 0.3),
     "parted": (0.11, 0.07, 0.09, 0.02, 0.9, 0.00, 0.00, 9.00, 0.38, 0.41, 0.00, 0.000, 2.0, 0.0),
     "bob":    (0.10, 0.09, 0.10, -0.40, 0.0, 0.58, 0.16, -0.40, 0.39, 0.40, 0.00, 0.000, 2.0, 0.0),
     "fringe": (0.10, 0.08, 0.10, -0.25, 0.0, 0.56, 0.10, -0.28, 0.25, 0.41, 0.00, 0.000, 2.0, 0.0),
-    "long":   (0.09, 0.07, 0.10, -0.95, 0.0, 0.56, 0.14, -0.98, 0.40, 0.38, 0.00, 0.000, 1.2, 0.0),
+    "long":   (0.09, 0.07, 0.10, -0.95, 0.0, 0.56, 0.14, -0.98, 0.40, 0.38, 0.00, 0.006, 1.2, 0.0),
     "curly":  (0.16, 0.15, 0.15, -0.45, 0.0, 0.62, 0.12, -0.46, 0.35, 0.40, 0.00, 0.030, 1.6, 0.1),
     "bun":    (0.05, 0.03, 0.06, 0.06, 0.7, 0.00, 0.00, 9.00, 0.42, 0.42, 0.17, 0.000, 2.0, 0.0),
     "afro":   (0.22, 0.26, 0.22, -0.15, 0.5, 0.00, 0.00, 9.00, 0.36, 0.42, 0.00, 0.017, 3.0, 0.9),
@@ -28,11 +28,6 @@ _HAIR_COLUMNS = (
     "hair_top", "hair_side", "hair_back", "hair_bottom", "hair_slope", "curtain", "flare", "curtain_end",
     "open_top", "open_half", "bun", "curl", "curl_freq", "fuzz",
 )  # fmt: skip
-
-# Cycles of a pattern per head unit (35 px at 64 px), fine to coarse. Nothing repeats within 6 px: finer patterns neither
-# read well as a thumbnail nor can a small network hold them.
-WALL_CYCLES = (3.0, 2.2, 1.6)
-CLOTH_CYCLES = (4.4, 3.4, 2.6)
 
 
 def _lookup(table: tuple[tuple[float, ...], ...], index: Tensor) -> Tensor:
@@ -49,74 +44,50 @@ def skin_colour(tone: Tensor, undertone: Tensor) -> Tensor:
     return colour * (1.0 + undertone[:, None] * torch.tensor([0.015, 0.0, -0.05]))
 
 
-def _skull(f: Factors) -> dict[str, Tensor]:
-    """The head without its features. The jaw follows the skull, so that no combination of factors falls apart."""
-    head_w = 0.485 + 0.055 * f["head_width"]
-    jaw_w = 0.855 * head_w + 0.060 * f["jaw_width"] + 0.012 * f["smile"].clamp(min=0)
-    # the head's half width where the ears are: skull and jaw, and the smooth union's bulge between them
-    blend = (0.24 - 0.955 * (head_w - jaw_w).abs()).clamp(min=0.0)
-    ear_base = 0.955 * torch.maximum(head_w, jaw_w) + (0.25 / 0.24) * blend * blend - 0.009
-    return {
-        "head_w": head_w, "head_h": 0.545 + 0.055 * f["head_height"], "jaw_w": jaw_w,
-        "chin_y": -0.565 - 0.060 * f["chin_length"], "inv_chin_w": 5.7 - 1.4 * f["chin_width"],
-        "cheek": 0.135 + 0.045 * f["cheek_fullness"], "cheek_x": 0.485 * head_w, "jaw_drop": 0.075 * f["mouth_open"],
-        "ear_h": 0.125 + 0.042 * f["ear_size"], "ear_out": 0.024 + 0.028 * f["ear_angle"],
-        "ear_base": ear_base,
-        "stubble": (f["beard"] == 1).float(), "moustache": (f["beard"] >= 2).float(), "beard": (f["beard"] == 3).float(),
-        "age": f["age"], "freckles": f["freckles"], "smile": f["smile"], "mouth_open": f["mouth_open"],
-    }  # fmt: skip
-
-
-def _features(f: Factors, skull: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Eyes, brows, nose and mouth. Each is placed between its neighbours, as on real faces: eyes by the skull's width,
-    brows above the eyes' own height, the mouth between nose and chin."""
-    eye_y = 0.045 + 0.036 * f["eye_height"]
-    eye_x = 0.437 * skull["head_w"] * (1.0 + 0.105 * f["eye_spacing"])
-    eye_w = (0.132 + 0.021 * f["eye_size"]) * (0.5 + 2.36 * eye_x)
-    eye_h = eye_w * (0.58 + 0.13 * f["eye_roundness"])
-    nose_y = 0.5 * (eye_y + 0.045) - 0.215 - 0.055 * f["nose_length"] + 0.012 * f["nose_tip"]
-    gap = nose_y - skull["chin_y"]
+def _face(f: Factors) -> dict[str, Tensor]:
+    eye_w = 0.132 + 0.014 * f["eye_size"]
+    mouth_y = -0.352 + 0.022 * f["mouth_height"]
     smile = f["smile"]
+    nose_len = 0.235 + 0.04 * f["nose_length"]
     return {
-        "eye_x": eye_x, "eye_y": eye_y, "eye_w": eye_w, "eye_h": eye_h, "slant": 0.05 + 0.17 * f["eye_slant"],
-        "eye_open": f["eye_open"] * (2.0 - f["eye_open"]), "inv_brow": 1.0 / torch.minimum(0.715 * eye_x, 0.312 * skull["head_w"]),
-        "iris_size": 0.040 + 0.18 * eye_w, "gaze_x": 0.38 * eye_w * f["gaze_x"], "gaze_y": 0.030 * f["gaze_y"],
-        "lash": 0.0065 + 0.008 * f["lashes"],
-        "brow_y": 0.080 + 0.66 * eye_h + 0.032 * f["brow_height"] + 0.025 * f["brow_raise"] + 0.012 * f["eye_open"],
-        "brow_t": 0.021 + 0.009 * f["brow_thickness"], "brow_a": 0.17 * f["brow_angle"] - 0.05,
-        "nose_w": 0.062 + 0.024 * f["nose_width"], "nose_z": 0.585 + 0.050 * f["nose_depth"],
-        "nose_b": 0.030 + 0.013 * f["nose_bridge"], "nose_tip_y": nose_y, "nose_up": 0.022 * f["nose_tip"],
-        "bridge_y": eye_y + 0.015,
-        "mouth_y": nose_y - gap * (0.455 - 0.055 * f["mouth_height"]),
-        "mouth_w": (0.185 + 0.036 * f["mouth_width"] + 0.028 * smile) * (0.52 + 1.157 * skull["jaw_w"]),
-        "lip": (0.040 + 0.018 * f["lip_fullness"]) * (gap * 2.7).clamp(max=1.0),
+        "head_w": 0.485 + 0.028 * f["head_width"], "head_h": 0.545 + 0.03 * f["head_height"],
+        "jaw_w": 0.415 + 0.045 * f["jaw_width"] + 0.012 * smile.clamp(min=0),
+        "chin_y": -0.555 - 0.035 * f["chin_length"], "cheek": 0.135 + 0.03 * f["cheek_fullness"],
+        "jaw_drop": 0.075 * f["mouth_open"],
+        "ear_h": 0.125 + 0.03 * f["ear_size"], "ear_out": 0.02 * f["ear_angle"],
+        "nose_w": 0.062 + 0.016 * f["nose_width"], "nose_len": nose_len,
+        "nose_z": 0.585 + 0.035 * f["nose_depth"], "nose_b": 0.030 + 0.009 * f["nose_bridge"],
+        "nose_tip_y": 0.055 - nose_len,
+        "eye_w": eye_w, "eye_h": eye_w * (0.58 + 0.09 * f["eye_roundness"]), "eye_x": 0.212 + 0.016 * f["eye_spacing"],
+        "eye_y": torch.full_like(eye_w, 0.045), "slant": 0.10 * f["eye_slant"] + 0.05,
+        "eye_open": f["eye_open"] * (2.0 - f["eye_open"]),
+        "iris_size": 0.064 + 0.004 * f["eye_size"], "gaze_x": 0.050 * f["gaze_x"], "gaze_y": 0.030 * f["gaze_y"],
+        "lash": 0.0065 + 0.007 * f["lashes"],
+        "brow_y": 0.135 + 0.018 * f["brow_height"] + 0.025 * f["brow_raise"] + 0.012 * f["eye_open"],
+        "brow_t": 0.019 + 0.007 * f["brow_thickness"], "brow_a": 0.11 * f["brow_angle"] - 0.05,
+        "mouth_y": mouth_y, "mouth_w": 0.185 + 0.018 * f["mouth_width"] + 0.028 * smile,
+        "smile": smile, "mouth_open": f["mouth_open"], "lip": 0.040 + 0.011 * f["lip_fullness"],
+        "age": f["age"], "freckles": f["freckles"],
+        "stubble": (f["beard"] == 1).float(), "moustache": (f["beard"] >= 2).float(), "beard": (f["beard"] == 3).float(),
     }  # fmt: skip
 
 
-def _hair(f: Factors, skull: dict[str, Tensor]) -> dict[str, Tensor]:
+def _hair(f: Factors) -> dict[str, Tensor]:
     rows = _lookup(tuple(HAIR_TABLE[name] for name in HAIR_STYLES), f["hair_style"])
     out = {name: rows[:, i] for i, name in enumerate(_HAIR_COLUMNS)}
-    grow = 1.0 + 0.17 * f["hair_volume"]
+    grow = 1.0 + 0.22 * f["hair_volume"]
     for name in ("hair_top", "hair_side", "hair_back"):
         out[name] = out[name] * grow
     length = 0.09 * f["hair_length"]
     hangs = (out["curtain"] > 0).float()
     out["curtain_end"] = out["curtain_end"] - length * hangs
     out["hair_bottom"] = out["hair_bottom"] - length * hangs
-    wide = skull["head_w"] * (1.0 / 0.485)
-    out["curtain"] = out["curtain"] * (1.0 + 0.05 * f["hair_volume"]) * wide
-    out["open_half"] = out["open_half"] * wide
-    out["open_top"] = out["open_top"] + 0.8 * (skull["head_h"] - 0.545)
-    out["bun_y"] = 0.175 + skull["head_h"]
+    out["curtain"] = out["curtain"] * (1.0 + 0.05 * f["hair_volume"])
+    out["open_top"] = out["open_top"] + 0.025 * f["head_height"]
     out["part"] = f["hair_part"] * 0.22
     parted = torch.tensor([n in ("parted", "bob", "long") for n in HAIR_STYLES])[f["hair_style"]].float()
     out["parted"] = parted
-    curls, haired = (out["curl"] > 0).float(), (out["hair_top"] > 0).float()
-    out |= {
-        "hair_short": haired * (1 - hangs) * (1 - curls), "hair_long": hangs * (1 - curls), "hair_curly": hangs * curls,
-        "hair_afro": (1 - hangs) * curls, "hatted": (f["hat"] > 0).float(),
-        "beanie": (f["hat"] == 1).float(), "cap": (f["hat"] == 2).float(), "sun_hat": (f["hat"] == 3).float(),
-    }  # fmt: skip
+    out["hatted"] = (f["hat"] > 0).float()
     return out
 
 
@@ -144,16 +115,14 @@ def _colours(f: Factors) -> dict[str, Tensor]:
 
 def _derived(m: dict[str, Tensor]) -> dict[str, Tensor]:
     """Reciprocals and products that the fields would otherwise recompute for every sample."""
-    dy, dz = m["nose_tip_y"] - m["bridge_y"], m["nose_z"] - 0.485
+    dy, dz = m["nose_tip_y"] - 0.06, m["nose_z"] - 0.485
     short = 1.0 / (dy * dy + dz * dz)
     return {
         "inv_head_w": 1.0 / m["head_w"], "inv_head_h": 1.0 / m["head_h"], "inv_jaw_w": 1.0 / m["jaw_w"],
         "inv_jaw_h": 1.0 / (-0.13 - m["chin_y"]), "inv_ear_h": 1.0 / m["ear_h"],
         "nose_dy": dy, "nose_dz": dz, "nose_py": dy * short, "nose_pz": dz * short,
         "nose_taper": m["nose_w"] * 0.80 - m["nose_b"], "wing_x": m["nose_w"] * 0.80, "inv_wing": 1.0 / (m["nose_w"] * 0.62),
-        "wing_y": m["nose_tip_y"] + 0.008 - m["nose_up"],
-        "ear_x": m["ear_base"] + 0.012 + m["ear_out"],
-        "chin_c": m["chin_y"] + 0.09 + 0.016 * (5.7 - m["inv_chin_w"]), "cheek_y": 0.03 * m["smile"] - 0.155,
+        "ear_x": m["head_w"] + 0.012 + m["ear_out"], "chin_c": m["chin_y"] + 0.09, "cheek_y": 0.03 * m["smile"] - 0.155,
         "cheek_out": m["cheek"] - 0.135,
         "inv_hair_x": 1.0 / (m["head_w"] + m["hair_side"]), "inv_hair_y": 1.0 / (m["head_h"] + m["hair_top"]),
         "inv_hair_z": 1.0 / (0.565 + m["hair_back"]), "inv_open_half": 1.0 / m["open_half"],
@@ -162,44 +131,18 @@ def _derived(m: dict[str, Tensor]) -> dict[str, Tensor]:
     }  # fmt: skip
 
 
-def _patterns(f: Factors) -> dict[str, Tensor]:
-    """Directions as cosine and sine, scales as cycles per unit, phases as they are."""
-    half = 0.5**0.5
-    slant = torch.tensor([0.0, -half, 0.0, half])[f["background_angle"]]
-    out = {
-        "hair_phase": f["hair_phase"], "sun_x": 0.8 * slant, "fade_x": slant,
-        "fade_y": torch.tensor([1.0, half, -1.0, half])[f["background_angle"]],
-    }  # fmt: skip
-    for name, cycles in (("background", WALL_CYCLES), ("cloth", CLOTH_CYCLES)):
-        out[f"{name}_cos"] = torch.tensor([1.0, half, 0.0, -half])[f[f"{name}_angle"]]
-        out[f"{name}_sin"] = torch.tensor([0.0, half, 1.0, half])[f[f"{name}_angle"]]
-        out[f"{name}_cycles"] = torch.tensor(cycles)[f[f"{name}_scale"]]
-        out |= {f"{name}_{k}": f[f"{name}_{k}"] for k in ("phase_x", "phase_y")}
-    return out
+def _details(f: Factors) -> dict[str, Tensor]:
+    """Eight uniform numbers of the person and eight of the image, for phases and small asymmetries."""
+    person = {f"id{k}": uniform(7, f["identity_detail"], stream_id("detail") + k).float() for k in range(8)}
+    image = {f"im{k}": uniform(8, f["image_detail"], stream_id("detail") + k).float() for k in range(8)}
+    return {**person, **image}
 
 
-_KINDS = (
-    "background_pattern",
-    "cloth_pattern",
-    "collar",
-    "glasses",
-    "hat",
-    "necklace",
-    "earring_left",
-    "earring_right",
-)
-_PARTS = (
-    "beard", "moustache", "stubble", "freckles", "parted", "bun", "curl", "fuzz", "hair_short", "hair_long", "hair_curly",
-    "hair_afro", "hatted", "beanie", "cap", "sun_hat", "glasses", "earring_left", "earring_right", "necklace",
-)  # fmt: skip
-
-
-def measures(f: Factors) -> Measures:
+def measures(f: Factors) -> dict[str, Tensor]:
     """Every per-image float of the renderer, (b,) float32 on the CPU. `f` holds CPU tensors that passed `validate`."""
-    skull = _skull(f)
-    shape = {**skull, **_features(f, skull), **_hair(f, skull)}
-    kinds = {k: f[k].float() for k in (*_KINDS, "background_scale", "freckle_variant")}
-    out = Measures({**shape, **_derived(shape), **_colours(f), **_patterns(f), **kinds})
-    occurring = {f"{k}={value}" for k in _KINDS for value in f[k].unique().tolist()}
-    out.has = frozenset(occurring | {k for k in _PARTS if bool((out[k] > 0).any())})
-    return out
+    kinds = (
+        "background_pattern", "background_scale", "background_angle", "cloth_pattern", "cloth_scale", "cloth_angle",
+        "collar", "glasses", "hat", "earring_left", "earring_right", "necklace", "hair_style", "light_strength", "light_warmth",
+    )  # fmt: skip
+    shape = {**_face(f), **_hair(f)}
+    return {**shape, **_derived(shape), **_colours(f), **_details(f), **{k: f[k].float() for k in kinds}}

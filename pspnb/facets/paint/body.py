@@ -64,7 +64,7 @@ def _paint_collar(c: Canvas, x: Tensor, y: Tensor, depth: Tensor, cloth: Tensor)
     c.cover(tuple(k * 0.98 for k in ground), shirt * flap)
     c.tint((0.58, 0.58, 0.62), shirt * bump((depth - 0.130) * (depth - 0.130) * 2600.0) * ramp(ax, 0.46, 0.40) * 0.8)
     placket = shirt * (1.0 - flap)
-    c.tint((0.66, 0.66, 0.70), placket * bump((ax - 0.035) * (ax - 0.035) * 12000.0) * 0.8)
+    c.tint((0.66, 0.66, 0.70), placket * bump((x - 0.035) * (x - 0.035) * 12000.0) * 0.8)
     by = (y + 0.02) * 9.0
     by = by - torch.floor(by + 0.5)
     button = (x * x) * 3600.0 + by * by * 40.0
@@ -79,13 +79,13 @@ def _paint_collar(c: Canvas, x: Tensor, y: Tensor, depth: Tensor, cloth: Tensor)
 def _paint_necklace(c: Canvas, x: Tensor, y: Tensor) -> None:
     s, ax = c.s, x.abs()
     chain = -0.835 + 0.9 * ax * ax + 0.35 * (ax - 0.12).clamp(min=0.0)
-    thick = torch.where(s.necklace == 2, 0.031, 0.018)
+    thick = torch.where(s.necklace == 2, 0.026, 0.0135)
     off = y - chain
-    bead = x * 17.0
+    bead = x * 21.0
     bead = bead - torch.floor(bead + 0.5)
-    pearl = bead * bead * 4.0 + off * off * (1.0 / 0.031**2)
+    pearl = bead * bead * 4.0 + off * off * (1.0 / 0.026**2)
     on_chain = (off.abs() < thick) & (s.necklace > 0)
-    px, py = x * 18.0, (y + 0.892) * 14.5
+    px, py = x * 21.0, (y + 0.885) * 17.0
     pendant = (s.necklace == 3) & (px * px + py * py < 1.0)
     is_pearl = s.necklace == 2
     string = on_chain & (~is_pearl | (pearl < 1.25))
@@ -94,7 +94,7 @@ def _paint_necklace(c: Canvas, x: Tensor, y: Tensor) -> None:
     pearls = (0.93, 0.90, 0.86)
     c.occlusion = c.occlusion * (1.0 - 0.25 * (s.necklace > 0).float() * bump((off + 0.02) * (off + 0.02) * 900.0))
     c.cover(tuple(torch.where(is_pearl, q, k) * lustre for q, k in zip(pearls, metal, strict=True)), string.float())
-    gem = 0.75 + 0.45 * bump(px * px + (py - 0.35) * (py - 0.35))
+    gem = 0.75 + 0.45 * bump((px + 0.3) * (px + 0.3) + (py - 0.35) * (py - 0.35))
     c.cover(tuple(k * gem for k in metal), pendant.float())
     c.gloss = c.gloss + 0.10 * (string | pendant).float()
     c.name("neck_l", string | pendant)

@@ -14,7 +14,7 @@ def _sided(left: str, right: str, x: Tensor) -> Tensor:
 
 def paint_eyes(c: Canvas, x: Tensor, y: Tensor, z: Tensor) -> None:
     """Both eyes at once, mirrored at x = 0 (except gaze and catchlights)."""
-    s, rows = c.s.where((z > 0.1) & ((x.abs() - c.s.eye_x).abs() < 0.24) & ((y - c.s.eye_y).abs() < 0.20))
+    s, rows = c.s.where((z > 0.1) & ((x.abs() - c.s.eye_x).abs() < 0.21) & ((y - c.s.eye_y).abs() < 0.16))
     x, y = x.index_select(0, rows), y.index_select(0, rows)
     side = torch.where(x < 0, -1.0, 1.0)
     ex = x.abs() - s.eye_x
@@ -53,7 +53,7 @@ def paint_eyes(c: Canvas, x: Tensor, y: Tensor, z: Tensor) -> None:
     gx, gy = ix * side - s.iris_size * 0.42 * s.lx, iy - s.iris_size * (0.26 + 0.30 * s.ly)
     spark = torch.sqrt(gx * gx + gy * gy) / s.iris_size
     c.cover((1.0, 1.0, 1.0), solid * ramp(spark, 0.34, 0.22), rows)
-    hx, hy = ix * side + s.iris_size * 0.42 * s.lx, iy + s.iris_size * 0.42
+    hx, hy = ix * side + s.iris_size * 0.40, iy + s.iris_size * 0.42
     c.cover((1.0, 1.0, 1.0), solid * 0.45 * ramp(torch.sqrt(hx * hx + hy * hy) / s.iris_size, 0.22, 0.10), rows)
     # lashes: thicker outwards, with a small wing; a hint of a lower line; the pink inner corner
     thick = s.lash * (0.75 + 0.55 * (u + 1.0) * 0.5)
@@ -71,13 +71,13 @@ def paint_eyes(c: Canvas, x: Tensor, y: Tensor, z: Tensor) -> None:
 
 def paint_brows(c: Canvas, x: Tensor, y: Tensor, z: Tensor, strand: float) -> None:
     """Brows: an arch that thins outwards, drawn in little hairs as far as the resolution carries them (`strand`)."""
-    s, rows = c.s.where((z > 0.1) & ((x.abs() - c.s.eye_x).abs() < 0.25) & ((y - c.s.eye_y - c.s.brow_y).abs() < 0.13))
+    s, rows = c.s.where((z > 0.1) & ((x.abs() - c.s.eye_x).abs() < 0.21) & ((y - c.s.eye_y - c.s.brow_y).abs() < 0.11))
     x, y = x.index_select(0, rows), y.index_select(0, rows)
     ex = x.abs() - s.eye_x
-    u = ex * s.inv_brow
+    u = ex * 6.6
     arch = s.eye_y + s.brow_y + s.brow_a * ex - 0.021 * (u - 0.05) * (u - 0.05) + 0.010
     thick = s.brow_t * (1.05 - 0.42 * ramp(u, 0.1, 1.2)) * ramp(u, -1.28, -0.95)
-    hair = 1.0 + strand * 0.06 * sin_turns(ex * 24.0 - (y - arch) * 16.0)
+    hair = 1.0 + strand * 0.12 * sin_turns(ex * 24.0 - (y - arch) * 16.0 + s.id6)
     alpha = ramp((y - arch).abs(), thick * 1.25, thick * 0.55) * ramp(u, 1.28, 1.0) * ramp(u, -1.25, -1.0)
     ink = tuple(k * 0.62 + 0.02 for k in s.rgb("hair"))
     c.cover(ink, (alpha * 0.86 * hair).clamp(0.0, 1.0), rows)

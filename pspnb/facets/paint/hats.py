@@ -24,7 +24,7 @@ def paint_hat(s: Samples, p: tuple[Tensor, Tensor, Tensor], carry) -> Canvas:
     pale = tuple(k * 0.4 + 0.55 for k in s.rgb("hat"))
     pompom = is_beanie * ramp(y - 0.16 - s.head_h, 0.13, 0.16)
     c.cover(pale, pompom)
-    stripe = bump((up - 0.26) * (up - 0.26) * 900.0)
+    stripe = bump((up - 0.26) * (up - 0.26) * 900.0) * (s.im6 > 0.5).float()
     c.cover(pale, is_beanie * stripe * 0.9)
     seam = bump(x * x * 3500.0) + bump((around.abs() - 0.55) * (around.abs() - 0.55) * 1800.0)
     c.tint((0.76, 0.76, 0.80), is_cap * seam.clamp(max=1.0) * ramp(up, 0.06, 0.12) * 0.7)

@@ -1,14 +1,15 @@
-"""Patterns of clothes and walls. Every pattern gives weights in [0, 1] that mix curated colours.
-
-Each one repeats in whole turns of its two phases, so that phase 0 and phase 1 are the same picture, and its mirror image
-is the same pattern in other directions and phases (see `facets.mirror`). Edges are soft: a wall lies behind the focus.
-"""
+"""Patterns of clothes and walls. Every pattern gives weights in [0, 1] that mix curated colours."""
 
 import torch
 from torch import Tensor
 
-from pspnb.facets.geometry.fields import bump, ramp, sin_turns
+from pspnb.facets.geometry.fields import bump, hash01, ramp, sin_turns
 from pspnb.facets.geometry.pixels import Samples
+
+
+def _turn(x: Tensor, y: Tensor, half_turns: Tensor) -> tuple[Tensor, Tensor]:
+    c, s = sin_turns(half_turns * 0.5 + 0.25), sin_turns(half_turns * 0.5)
+    return x * c + y * s, y * c - x * s
 
 
 def _soft_square(wave: Tensor, sharp: float) -> Tensor:
@@ -16,139 +17,116 @@ def _soft_square(wave: Tensor, sharp: float) -> Tensor:
     return ramp(wave, -1.0 / sharp, 1.0 / sharp)
 
 
-def _cells(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of lattice coordinates: whether a cell's column and row are odd (0 or 1), offsets from its centre (-0.5 to 0.5)."""
-    i, j = torch.floor(u), torch.floor(v)
-    return i - 2.0 * torch.floor(i * 0.5), j - 2.0 * torch.floor(j * 0.5), u - i - 0.5, v - j - 0.5
-
-
-# Clothes: weights of the second and of the third colour at turned coordinates (u, v), in turns, and upright ones (p, q).
-
-
-def _cloth_stripes(u, v, p, q):
-    return _soft_square(sin_turns(v), 1.8), None
-
-
-def _cloth_checks(u, v, p, q):
-    wide = 0.5 * _soft_square(sin_turns(u), 1.8) + 0.5 * _soft_square(sin_turns(v), 1.8)
-    return wide, 0.8 * (ramp(sin_turns(u), 0.80, 0.98) + ramp(sin_turns(v), 0.80, 0.98))
-
-
-def _cloth_dots(u, v, p, q):
-    _, _, du, dv = _cells(u, v)
-    return ramp(du * du + dv * dv, 0.115, 0.060), None
-
-
-def _cloth_zigzag(u, v, p, q):
-    peak = (p - torch.floor(p) - 0.5).abs()
-    return _soft_square(sin_turns(q + peak), 1.8), None
-
-
-def _cloth_argyle(u, v, p, q):
-    a, b = p + q, p - q
-    diamond = _soft_square(sin_turns(a), 1.8) * _soft_square(sin_turns(b), 1.8)
-    return diamond, 0.7 * (ramp(sin_turns(a), 0.88, 0.99) + ramp(sin_turns(b), 0.88, 0.99))
-
-
-def _cloth_florets(u, v, p, q):
-    _, _, du, dv = _cells(u, v)
-    r2 = du * du + dv * dv
-    star = (du * du - dv * dv) * (du * du - dv * dv) / (r2 * r2 + 1e-6)
-    return ramp(r2 * (2.6 - 1.6 * star), 0.180, 0.120), ramp(r2, 0.026, 0.010)
-
-
-_CLOTHS = (None, _cloth_stripes, _cloth_checks, _cloth_dots, _cloth_zigzag, _cloth_argyle, _cloth_florets)
+def _select(kind: Tensor, options: list[Tensor]) -> Tensor:
+    out = options[0]
+    for k, option in enumerate(options[1:], start=1):
+        out = torch.where(kind == k, option, out)
+    return out
 
 
 def weave(x: Tensor, y: Tensor, z: Tensor, s: Samples, carry) -> tuple[Tensor, Tensor]:
     """Clothes: weights of the second and of the third colour, see CLOTH_PATTERNS."""
-    y = y - 0.4 * z
-    second, third = torch.zeros_like(x), torch.zeros_like(x)
-    for kind, pattern in enumerate(_CLOTHS):
-        if pattern is None or not s.has(f"cloth_pattern={kind}"):
-            continue
-        sub, rows = s.where(s.cloth_pattern == kind)
-        if not len(rows):
-            continue
-        px, py = x.index_select(0, rows) * sub.cloth_cycles, y.index_select(0, rows) * sub.cloth_cycles
-        a, b = px * sub.cloth_cos + py * sub.cloth_sin, py * sub.cloth_cos - px * sub.cloth_sin
-        two, three = pattern(
-            a + sub.cloth_phase_x, b + sub.cloth_phase_y, px + sub.cloth_phase_x, py * 0.6 + sub.cloth_phase_y
-        )
-        second.index_copy_(0, rows, two)
-        if three is not None:
-            third.index_copy_(0, rows, three)
-    second = second * 0.92
-    if fine := carry(24.0):
-        second = second + 0.05 * fine * (1.0 + sin_turns(x * 24.0 + 0.25) * sin_turns(y * 24.0))  # a knit
-    return second.clamp(0.0, 1.0), third.clamp(0.0, 1.0)
+    zero = torch.zeros_like(x)
+    f = 5.2 - 2.6 * s.cloth_scale
+    a, b = _turn(x, y, s.cloth_angle * 0.5 - 0.25)
+    u, v = x * f + s.im0, (y - 0.4 * z) * f + s.im1
+    ua, va = a * f + s.im0, b * f + s.im1
+    soft = 2.5
+    stripes = _soft_square(sin_turns(va), soft)
+    sx, sy = _soft_square(sin_turns(ua * 0.8), soft), _soft_square(sin_turns(va * 0.8), soft)
+    fine = ramp(sin_turns(va * 0.8 + 0.1), 0.90, 0.98) + ramp(sin_turns(ua * 0.8 + 0.1), 0.90, 0.98)
+    j = torch.floor(v)
+    odd = j - 2.0 * torch.floor(j * 0.5)
+    du, dv = u + 0.5 * odd - torch.floor(u + 0.5 * odd) - 0.5, v - j - 0.5
+    r2 = du * du + dv * dv
+    dots = ramp(r2, 0.085, 0.060)
+    zig = u - torch.floor(u)
+    zig = _soft_square(sin_turns(v + (zig - 0.5).abs() * 0.9), soft)
+    p, q = u * 0.8 + v * 0.5, u * 0.8 - v * 0.5
+    diamond = _soft_square(sin_turns(p), soft) * _soft_square(sin_turns(q), soft)
+    cross = ramp(sin_turns(p + 0.25), 0.93, 0.99) + ramp(sin_turns(q + 0.25), 0.93, 0.99)
+    h1, _, h3 = hash01(torch.floor(u + 0.5 * odd), j, s.image_detail)
+    cu, cv = du - 0.25 * (h1 - 0.5), dv - 0.25 * (h3 - 0.5)
+    cr = cu * cu + cv * cv
+    petals = cr * (1.0 + 1.5 * (cu * cu - cv * cv) * (cu * cu - cv * cv) / (cr * cr + 1e-6))
+    flower = ramp(petals, 0.095, 0.07)
+    second = _select(s.cloth_pattern, [zero, stripes, 0.5 * sx + 0.5 * sy, dots, zig, diamond, flower])
+    third = _select(s.cloth_pattern, [zero, zero, fine * 0.8, zero, zero, cross * 0.7, ramp(cr, 0.022, 0.012)])
+    knit = 0.05 * carry(24.0) * (1.0 + sin_turns(x * 24.0 + z * 9.0) * sin_turns(y * 24.0))
+    return (second * 0.92 + knit).clamp(0.0, 1.0), third.clamp(0.0, 1.0)
 
 
-# Walls: the weight of the second colour at turned coordinates (a, b), in cycles; `x`, `y` are image points.
+def _lattice(a: Tensor, b: Tensor, s: Samples, f: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A brick lattice: cell numbers and offsets from the cells' centres."""
+    u, v = a * f * 1.1 + s.im0, b * f * 1.1 + s.im1
+    j = torch.floor(v)
+    us = u + 0.5 * (j - 2.0 * torch.floor(j * 0.5))
+    i = torch.floor(us)
+    return i, j, us - i - 0.5, v - j - 0.5
 
 
-def _gradient(a, b, x, y, s):
-    return ramp(x * s.fade_x + y * s.fade_y, 1.0, -1.0)
+def _gradient(x, y, a, b, f, fade, s):
+    return fade
 
 
-def _stripes(a, b, x, y, s):
-    return _soft_square(sin_turns(b * 0.8 + s.background_phase_y), 1.1) * 0.75
+def _stripes(x, y, a, b, f, fade, s):
+    return _soft_square(sin_turns(b * f * 0.8 + s.im0), 1.4) * 0.75
 
 
-def _dots(a, b, x, y, s):
-    _, _, du, dv = _cells(a + s.background_phase_x, b + s.background_phase_y)
-    return ramp(du * du + dv * dv, 0.15, 0.05) * 0.8
+def _dots(x, y, a, b, f, fade, s):
+    _, _, du, dv = _lattice(a, b, s, f)
+    return ramp(du * du + dv * dv, 0.13, 0.05) * 0.8
 
 
-def _tiles(a, b, x, y, s):
-    odd_i, odd_j, du, dv = _cells(a + 2.0 * s.background_phase_x, b + 2.0 * s.background_phase_y)
-    shade = 0.20 + 0.55 * (odd_i - odd_j).abs() + 0.25 * odd_i * odd_j
-    return shade * ramp(torch.maximum(du.abs(), dv.abs()), 0.49, 0.40)
+def _tiles(x, y, a, b, f, fade, s):
+    u, v = a * f * 1.1 + s.im0, b * f * 1.1 + s.im1
+    i, j = torch.floor(u), torch.floor(v)
+    shade, _, _ = hash01(i, j, s.image_detail)
+    return (0.15 + 0.75 * shade) * ramp(torch.maximum((u - i - 0.5).abs(), (v - j - 0.5).abs()), 0.49, 0.43)
 
 
-def _waves(a, b, x, y, s):
-    bend = 0.20 * sin_turns(a * 0.5 + s.background_phase_x)
-    return _soft_square(sin_turns(b * 0.8 + s.background_phase_y + bend), 1.1) * 0.75
+def _waves(x, y, a, b, f, fade, s):
+    bend = 0.16 * sin_turns(a * f * 0.45 + s.im1)
+    return _soft_square(sin_turns(b * f * 0.8 + s.im0 + bend), 1.4) * 0.75
 
 
-def _rays(a, b, x, y, s):
-    # the sun stands above the person, or to the side that the direction says
-    cx, cy = x - s.sun_x, y - 0.85
+def _rays(x, y, a, b, f, fade, s):
+    cx, cy = x - 1.2 * (s.im3 - 0.5), y - 0.9 - 0.6 * s.im4
     turn = cx / (cx.abs() + cy.abs() + 1e-3)
     turn = torch.where(cy < 0, 2.0 - turn, turn)
-    return _soft_square(sin_turns(turn * (5.0 - s.background_scale) + s.background_phase_x), 1.2) * 0.65
+    return _soft_square(sin_turns(turn * torch.floor(2.0 + 4.0 * (1.0 - s.background_scale)) + s.im0), 1.2) * 0.65
 
 
-def _leaves(a, b, x, y, s):
-    odd_i, odd_j, du, dv = _cells(a + 2.0 * s.background_phase_x, b + 2.0 * s.background_phase_y)
-    tilt = 1.0 - 2.0 * (odd_i - odd_j).abs()
-    along, across = (du + tilt * dv) * 0.7071, (dv - tilt * du) * 0.7071
-    return ramp(across.abs() - 0.21 * (1.0 - along * along * 5.0), 0.03, -0.05) * 0.75
+def _leaves(x, y, a, b, f, fade, s):
+    i, j, du, dv = _lattice(a, b, s, f)
+    g1, g2, g3 = hash01(i, j, s.image_detail)
+    lx, ly = _turn(du - 0.2 * (g1 - 0.5), dv - 0.2 * (g2 - 0.5), g3 * 2.0)
+    return ramp(ly.abs() - 0.16 * (1.0 - lx * lx * 6.5), 0.02, -0.035) * (0.55 + 0.4 * g1)
 
 
-def _bokeh(a, b, x, y, s):
-    u, v = a * 0.8 + 2.0 * s.background_phase_x, b * 0.8 + 2.0 * s.background_phase_y
-    odd_i, odd_j, du, dv = _cells(u, v)
-    size = 0.07 + 0.12 * (odd_i - odd_j).abs()
-    large = ramp(du * du + dv * dv, size, size * 0.55) * (0.80 - 0.25 * (odd_i - odd_j).abs())
-    _, _, du, dv = _cells(u * 2.0 + 0.5, v * 2.0 + 0.5)
-    return large + ramp(du * du + dv * dv, 0.08, 0.03) * 0.35
+def _bokeh(x, y, a, b, f, fade, s):
+    u, v = a * f * 1.1 + s.im0, b * f * 1.1 + s.im1
+    i, j = torch.floor(u), torch.floor(v)
+    h1, h2, h3 = hash01(i, j, s.image_detail)
+    size = 0.05 + 0.13 * h3
+    ou, ov = u - i - 0.32 - 0.36 * h1, v - j - 0.32 - 0.36 * h2
+    return ramp(ou * ou + ov * ov, size, size * 0.55) * (0.25 + 0.55 * h2) + 0.12 * fade
 
 
 _WALLS = (_gradient, _stripes, _dots, _tiles, _waves, _rays, _leaves, _bokeh)
 
 
 def wall(x: Tensor, y: Tensor, s: Samples) -> tuple[Tensor, Tensor]:
-    """Background at image points: (weight of the second colour, brightness), see BACKGROUND_PATTERNS."""
+    """Background at image points: (weight of the second colour, brightness), see BACKGROUND_PATTERNS. Edges are soft, as
+    behind a portrait lens."""
+    fade = ramp(y + 0.35 * (s.im2 - 0.5) * x, 1.3, -1.3)
     weight = torch.zeros_like(x)
     for kind, pattern in enumerate(_WALLS):
-        if not s.has(f"background_pattern={kind}"):
-            continue
         sub, rows = s.where(s.background_pattern == kind)
-        px, py = x.index_select(0, rows), y.index_select(0, rows)
-        cos, sin = sub.background_cos * sub.background_cycles, sub.background_sin * sub.background_cycles
-        weight.index_copy_(0, rows, pattern(px * cos + py * sin, py * cos - px * sin, px, py, sub))
-    fade = ramp(y, 1.3, -1.3)
+        if len(rows):
+            px, py, shade = (c.index_select(0, rows) for c in (x, y, fade))
+            a, b = _turn(px, py, sub.background_angle)
+            weight.index_copy_(0, rows, pattern(px, py, a, b, 3.4 - 2.0 * sub.background_scale, shade, sub))
     r2 = x * x + (y - 0.1) * (y - 0.1)
     bright = (1.04 - 0.11 * r2) * (1.0 + 0.07 * (x * s.lx))
     return (weight * 0.85 + 0.12 * fade).clamp(0.0, 1.0), bright * (1.0 - 0.05 * bump(r2 * 0.5))

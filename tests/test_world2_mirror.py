@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pspnb.facets import BY_NAME, CLASS_ID, TABLE, edit, mirror_labels, render, sample_factors
-from pspnb.facets.factors import BACKGROUND_PATTERNS, CLOTH_PATTERNS, HAIR_STYLES
-from pspnb.facets.mirror import ONE_SIDED, mirrored
+from pspnb.world2 import BY_NAME, CLASS_ID, TABLE, edit, mirror_labels, render, sample_factors
+from pspnb.world2.factors import BACKGROUND_PATTERNS, CLOTH_PATTERNS, HAIR_STYLES
+from pspnb.world2.mirror import ONE_SIDED, mirrored
 
 CIRCULAR = tuple(f.name for f in TABLE if f.distribution == "circular")
 

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.facets.factors import TABLE, Factor, Factors
-from pspnb.facets.sampling import validate
+from pspnb.world2.factors import TABLE, Factor, Factors
+from pspnb.world2.sampling import validate
 
 PAIRED_EARRINGS: Final = 0.8
 """Share of the draws in which the right earring copies the left one, as in `sample_free`."""

@@ -3,19 +3,19 @@
 import torch
 from torch import Tensor
 
-from pspnb.facets.classes import CLASS_ID
-from pspnb.facets.geometry import accessories, body, hair, head
-from pspnb.facets.geometry.camera import Frame
-from pspnb.facets.geometry.fields import bump, ramp
-from pspnb.facets.geometry.pixels import Measures
-from pspnb.facets.paint.body import paint_body
-from pspnb.facets.paint.canvas import RGB, Canvas
-from pspnb.facets.paint.face import paint_head
-from pspnb.facets.paint.hair import paint_hair
-from pspnb.facets.paint.hats import paint_hat
-from pspnb.facets.paint.light import highlight, shade, tone
-from pspnb.facets.paint.patterns import wall
-from pspnb.facets.scene import BODY, HAIR, HAT, HEAD, WALL, Scene, Surface
+from pspnb.world2.classes import CLASS_ID
+from pspnb.world2.geometry import accessories, body, hair, head
+from pspnb.world2.geometry.camera import Frame
+from pspnb.world2.geometry.fields import bump, ramp
+from pspnb.world2.geometry.pixels import Measures
+from pspnb.world2.paint.body import paint_body
+from pspnb.world2.paint.canvas import RGB, Canvas
+from pspnb.world2.paint.face import paint_head
+from pspnb.world2.paint.hair import paint_hair
+from pspnb.world2.paint.hats import paint_hat
+from pspnb.world2.paint.light import highlight, shade, tone
+from pspnb.world2.paint.patterns import wall
+from pspnb.world2.scene import BODY, HAIR, HAT, HEAD, WALL, Scene, Surface
 
 _HEAD = Surface(HEAD, "head", head.head_field, head.bound, head.BOUND_NEEDS, 10, 0.012, bulge=0.2)
 _BODY = Surface(BODY, "body", body.body_field, lambda m: body.BOUND, ("jaw_w",), 10, 0.02, bulge=0.3)

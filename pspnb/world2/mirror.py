@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pspnb.facets.factors import BACKGROUND_PATTERNS, CLOTH_PATTERNS, PATTERN_ANGLES, Factors
+from pspnb.world2.factors import BACKGROUND_PATTERNS, CLOTH_PATTERNS, PATTERN_ANGLES, Factors
 
 ONE_SIDED: Final[tuple[tuple[str, str], ...]] = (
     ("yaw", "which way the face turns: the average is frontal"),
