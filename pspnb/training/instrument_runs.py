@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +35,7 @@ from pspnb.training.reports import (
     parsing_report,
     perceptual_report,
 )
-from pspnb.world2 import SPLIT_SIZES
+from pspnb.world2 import RENDER_VERSION, SPLIT_SIZES
 
 MODULE = "pspnb.training.instrument_runs"
 Preset = Literal["cpu", "gpu"]
@@ -201,11 +201,18 @@ def ship_instrument(name: str, run: str | Path, *, folder: str | Path = ZOO, not
     """An instrument of a run (or export) as a zoo file; on the card its errors on people it never saw and where it was made."""
     weights, about = read_run(run)
     metrics = {k: round(v, 5) for k, v in report(name, load_run(name, run)).items()}
+    card = card_of(name, about, metrics=metrics) | ({"note": note} if note else {})
+    return ship(f"world2/{name}", weights, card, folder=folder)
+
+
+def card_of(name: str, about: Mapping[str, Any], *, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """The card of an instrument, from what its run knows of itself (`read_run`)."""
     c = about["config"]
-    card = {
+    return {
         "title": TITLES[name],
         "architecture": architecture(name),
-        "metrics": metrics,
+        "metrics": dict(metrics),
+        "world": RENDER_VERSION,
         "data": f"Facets, train split: {about['images']} images of {about['people']} people",
         "seed": c["seed"],
         "steps": about["step"],
@@ -214,7 +221,6 @@ def ship_instrument(name: str, run: str | Path, *, folder: str | Path = ZOO, not
         **{k: v for k, v in about["made"].items() if v != "unknown"},
         "config": c,
     }
-    return ship(f"world2/{name}", weights, card | ({"note": note} if note else {}), folder=folder)
 
 
 def report(name: str, network: Any, *, data: FacetsArrays | None = None) -> dict[str, float]:

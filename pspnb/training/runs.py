@@ -58,18 +58,15 @@ GENERATORS: dict[tuple[str, str], GanConfig] = {
 # The generator with an answer key. On a GPU larger batches and more lessons, within a budget of time.
 IMITATIONS: dict[tuple[str, str], ImitationConfig] = {
     ("facets64", "cpu"): ImitationConfig(),
-    ("facets64", "gpu"): ImitationConfig(
-        steps=30_000, batch=128, lr=4e-3, n_images=200_000, ema_images=50_000, d_lr=2.5e-3
-    ),
+    ("facets64", "gpu"): ImitationConfig(steps=100_000, batch=32, n_images=600_000, ema_images=20_000),
     ("facets128", "gpu"): ImitationConfig(
         size=128,
         channels=((4, 192), (8, 192), (16, 160), (32, 128), (64, 96), (128, 48)),
         d_channels=(*_WIDE, (128, 32)),
         steps=30_000,
-        batch=128,
-        lr=4e-3,
+        batch=32,
         n_images=150_000,
-        ema_images=50_000,
+        ema_images=20_000,
     ),
 }
 
