@@ -22,6 +22,7 @@ from pspnb.training.instrument_runs import ship_instrument, train_instrument
 from pspnb.training.instruments import INSTRUMENTS, instrument_config
 from pspnb.training.journal import read_journal
 from pspnb.training.recipes import BATCH, SECOND_PART, TRAINING, model_name, train_encoder
+from pspnb.training.runs import imitation_config, ship_imitation, train_imitation
 from pspnb.training.shipping import add_history, ship_encoder
 
 
