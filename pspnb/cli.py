@@ -206,10 +206,11 @@ class Facets:
 
 @dataclass(frozen=True)
 class Train:
-    """Train an encoder for a task; or the generator, or a measuring network (recognition, label maps, ...), of Facets."""
+    """Train an encoder for a task; or a generator, or a measuring network (recognition, label maps, ...), of Facets."""
 
-    what: Positional[Annotated[str, arg(metavar="TASK|generator|instrument")]]
-    """inversion, frontalization, sketch, segmentation, super_resolution, inpainting, ..., or generator, or instrument."""
+    what: Positional[Annotated[str, arg(metavar="TASK|generator|imitation|instrument")]]
+    """inversion, frontalization, sketch, segmentation, super_resolution, inpainting, ..., or generator (a GAN), or imitation (a
+    generator taught by the renderer: every z has known factors), or instrument."""
     out: Path
     """Output folder for checkpoints, log and sample images."""
     name: Positional[Annotated[str | None, _option("NAME")]] = None
@@ -235,21 +236,23 @@ class Train:
     lambdas: Annotated[str | None, _option("NAME=X,...")] = None
     """Tasks: loss weights to change, such as id=0.5,w_norm=0.0005."""
     init: Annotated[str | None, _option("NAME_OR_FILE")] = None
-    """Tasks: trained encoder to fine-tune: a shipped model, a pSp checkpoint, or a run."""
+    """Tasks: trained encoder to fine-tune: a shipped model, a pSp checkpoint, or a run. Imitation: "shipped", or a run."""
+    seconds: Annotated[float | None, _option("X")] = None
+    """Imitation: time budget; the learning rate is low at its end, however many steps that makes; default: none."""
     strict: bool = False
     """Tasks: stop at an image that cannot be read; default: skip it with a warning."""
     tensorboard: bool = False
     """Tasks: also write TensorBoard events to the output folder."""
     compile: bool = False
-    """Tasks: use torch.compile (about 2 minutes to start, then faster; on a CPU it needs a C++ compiler)."""
+    """Tasks and imitation: use torch.compile (about 2 minutes to start, then faster; on a CPU it needs a C++ compiler)."""
     preset: Annotated[Literal["cpu", "gpu"] | None, _option("cpu|gpu")] = None
-    """Generator: hyperparameters for a CPU or a GPU; default: as --device."""
+    """Generator and imitation: hyperparameters for a CPU or a GPU; default: as --device."""
     resume: bool = False
     """Continue the run in the output folder from its last checkpoint."""
     steps: Annotated[int | None, _option("N")] = None
     """Number of training steps; default: from the recipe."""
     batch: Annotated[int | None, _option("N")] = None
-    """Batch size (tasks and generator); default: from the recipe."""
+    """Batch size (tasks, generator, imitation); default: from the recipe."""
     images: Annotated[int | None, _option("N")] = None
     """Use only the first N training images."""
     seed: Annotated[int | None, _option("N")] = None
@@ -260,18 +263,23 @@ class Train:
     def run(self) -> int:
         from pspnb.device import pick_device
         from pspnb.training.instrument_runs import train_instrument
-        from pspnb.training.runs import train_generator
+        from pspnb.training.runs import train_generator, train_imitation
 
         self._refuse_strangers()
         at_least(1, steps=self.steps, batch=self.batch, images=self.images)
         seed_in_range(self.seed)
         common: dict[str, Any] = {"out": self.out, "resume": self.resume, "steps": self.steps, "seed": self.seed}
         device = pick_device(self.device)
-        if self.what not in ("generator", "instrument"):
+        if self.what not in ("generator", "imitation", "instrument"):
             return self._task(device)
-        if self.what == "generator":
-            if self.name is not None:
-                raise PspnbError(f"expected no name after generator, got {self.name!r}")
+        if self.what != "instrument" and self.name is not None:
+            raise PspnbError(f"expected no name after {self.what}, got {self.name!r}")
+        if self.what == "imitation":
+            path = train_imitation(
+                **common, scale=self.scale, preset=self.preset, batch=self.batch, n_images=self.images, init=self.init,
+                seconds=self.seconds, compile=self.compile, device=device,
+            )  # fmt: skip
+        elif self.what == "generator":
             path = train_generator(
                 **common, scale=self.scale, preset=self.preset, batch=self.batch, n_images=self.images, device=device
             )
@@ -286,10 +294,12 @@ class Train:
         """PspnbError for an option that this training does not use."""
         if self.what == "generator":
             used = {"scale", "preset", "batch", "images"}
+        elif self.what == "imitation":
+            used = {"scale", "preset", "batch", "images", "init", "seconds", "compile"}
         elif self.what == "instrument":
             used = {"name", "images"}
         else:
-            used = {entry.name for entry in fields(self)} - {"preset"}
+            used = {entry.name for entry in fields(self)} - {"preset", "seconds"}
             if self.scale == "facets64":
                 _refuse_given(
                     self, ("identity",), "belongs to other scales; facets64 has a recognition network of its own"
@@ -298,7 +308,7 @@ class Train:
                 _refuse_given(self, ("validation", "strict"), "belongs to --data FOLDER")
         used |= {"what", "name", "out", "resume", "steps", "seed", "device"}
         strangers = [entry.name for entry in fields(self) if entry.name not in used]
-        kind = self.what if self.what in ("generator", "instrument") else f"the task {self.what}"
+        kind = self.what if self.what in ("generator", "imitation", "instrument") else f"the task {self.what}"
         _refuse_given(self, strangers, f"is not an option of {kind}, which would be trained without regard to it")
 
     def _task(self, device: str) -> int:

@@ -58,9 +58,9 @@ class PSP(nn.Module):
         return cast(int, self.encoder.input_size)
 
     def encode(self, x: Float[Tensor, " b c h w"]) -> Float[Tensor, " b n d"]:
-        """Images in [-1, 1] (label maps: one-hot) -> codes, mean latent included. Outside training NaN is refused."""
-        if not self.training:
-            _check_range(x)
+        """Images in [-1, 1] (label maps: one-hot) -> codes, mean latent included. Outside training (and graphs) NaN is refused."""
+        if not (self.training or torch.compiler.is_compiling() or torch.jit.is_tracing()):
+            _check_range(x)  # a graph can't look at values
         codes = self.decoder.to_w_plus(self.encoder(x))
         return codes + self.latent_avg if self.start_from_latent_avg else codes
 

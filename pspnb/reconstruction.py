@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from pspnb.files.pictures import from_levels
 from pspnb.metrics import bootstrap_interval, psnr, ssim
 
 Images = Callable[[Tensor], Tensor]
@@ -96,7 +97,7 @@ def measure(
 
 def as_unit(images: Tensor) -> Tensor:
     """8-bit images to [-1, 1]; others as they are."""
-    return images.float().div(127.5).sub(1) if images.dtype == torch.uint8 else images
+    return from_levels(images) if images.dtype == torch.uint8 else images
 
 
 # ---- intervals -----------------------------------------------------------------------------------------------------

@@ -17,10 +17,6 @@ from torch import Tensor
 from pspnb import transforms
 from pspnb.losses.terms import LossWeights
 
-# The README trains at the option's default, the paper (section 3.3) says 0.001; batch 8, about 300,000 steps.
-PUBLISHED_LEARNING_RATE = 1e-4
-PAPER_LEARNING_RATE = 1e-3
-
 SourceKind = Literal["image", "sketch", "labels", "low_resolution", "masked"]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,8 @@ def task_of(psp: PSP, *, model_name: str = "", task: str | None = None) -> Task:
         found = task_named(guess)
     except ValueError as error:
         raise PspnbError(str(error)) from error
+    if found.source == "labels" and channels not in _TASK_BY_CHANNELS:
+        return replace(found, in_channels=channels)  # a label model of other classes than the paper's
     if found.in_channels != channels:
         raise PspnbError(f"the task {found.name} has {found.in_channels} input channels, the model reads {channels}")
     return found

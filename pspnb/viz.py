@@ -21,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pspnb.files.pictures import to_levels
 from pspnb.transforms.labels import colour_labels as colour_labels  # part of this module too: notebooks colour maps
 
 # Okabe and Ito's eight colours, distinguishable with every common form of colour blindness. The three style groups keep
@@ -79,8 +80,7 @@ def to_uint8(images: Float[Tensor, " *batch c h w"]) -> UInt8[np.ndarray, " *bat
         images = images.expand(*images.shape[:-3], 3, *images.shape[-2:])
     if images.shape[-3] != 3:
         raise ValueError(f"expected images with 1 or 3 channels (..., c, h, w), got shape {tuple(images.shape)}")
-    pixels = (images.detach().float().clamp(-1, 1) + 1) * 127.5
-    return pixels.round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+    return to_levels(images).movedim(-3, -1).cpu().numpy()
 
 
 class PictureGrid(Figure):

@@ -57,6 +57,17 @@ def test_round_trip(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "deep") == ["c.pt"]
 
 
+def test_a_checkpoint_is_renamed_into_place(tmp_path: Path) -> None:
+    """Whoever has the old one open goes on reading it whole: a file that is written or copied over would change under them."""
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, {"x": torch.zeros(3)})
+    before = path.read_bytes()
+    with open(path, "rb") as reader:
+        save_checkpoint(path, {"x": torch.ones(1000)})
+        assert reader.read() == before and os.fstat(reader.fileno()).st_nlink == 0
+    assert load_checkpoint(path)["x"].sum() == 1000 and os.listdir(tmp_path) == ["c.pt"]
+
+
 def test_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     """The system refuses to write more than 100 kB to a file: the nearest thing to a full disk that needs no root."""
     code = (

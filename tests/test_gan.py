@@ -244,13 +244,13 @@ def test_the_second_judge_trains_and_leaves_its_trunk_alone() -> None:
 
 def test_the_shipped_pair_trains_on() -> None:
     """Shipped G and D know their trade (D prefers real images a little), and a few steps move G the right way."""
-    from pspnb.facets import identity_of, sample_factors
+    from pspnb.facets import render, sample_factors
+    from pspnb.files.pictures import to_levels
     from pspnb.hub import available, load_shipped
-    from pspnb.training.arrays import render_arrays
 
     if not {"facets64/generator", "facets64/discriminator"} <= set(available()):
         pytest.skip("facets64/generator and facets64/discriminator are not shipped yet")
-    data = render_arrays(sample_factors("test", range(32)), identity_of("test", range(32)), 64).images
+    data = to_levels(render(sample_factors("test", range(32)), 64).image)
     t = GanTrainer(replace(GanConfig(), batch=8, lr=2e-4, mixing=0.0, bf16=False), lambda i: data[i], len(data))
     t.generator.load_state_dict(load_shipped("facets64/generator").state_dict())
     t.discriminator.load_state_dict(load_shipped("facets64/discriminator").state_dict())

@@ -18,7 +18,8 @@ from pspnb.errors import PspnbError
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.graphs import Replayed, keep_gradients
-from pspnb.training.imitation import ImitationConfig, ImitationTrainer, Lessons, average_of, draw_lessons
+from pspnb.training.imitation import ImitationConfig, ImitationTrainer, average_of
+from pspnb.training.lessons import GrowingLessons, Lessons, draw_lessons
 from pspnb.training.loop import as_numbers, fit
 from pspnb.world2.prior import draw_z
 
@@ -29,9 +30,13 @@ TINY = ImitationConfig(
 )  # fmt: skip
 
 
+def drawn(*, seed: int = 0) -> Lessons:
+    return draw_lessons(64, size=16, seed=seed)
+
+
 @pytest.fixture(scope="module")
 def lessons() -> Lessons:
-    return draw_lessons(TINY, progress=None)
+    return drawn()
 
 
 def perceptual() -> PerceptualNet:
@@ -48,12 +53,24 @@ def weights(t: ImitationTrainer) -> list[torch.Tensor]:
     return [p.detach() for net in (t.generator, t.average, t.discriminator) for p in net.parameters()]
 
 
-def test_lessons_are_a_function_of_the_configuration(lessons) -> None:
-    again = draw_lessons(TINY, progress=None)
+def test_lessons_are_a_function_of_their_seed(lessons) -> None:
+    again = drawn()
     assert torch.equal(again.images, lessons.images) and torch.equal(again.numbers, lessons.numbers)
     assert lessons.n_true == 32 and lessons.images.dtype == torch.uint8
-    other = draw_lessons(replace(TINY, seed=1), progress=None)
+    other = drawn(seed=1)
     assert not torch.equal(other.images, lessons.images)
+
+
+def test_other_processes_render_the_same_lessons(lessons) -> None:
+    apart = draw_lessons(64, size=16, workers=2)
+    assert torch.equal(apart.images, lessons.images) and torch.equal(apart.numbers, lessons.numbers)
+    growing = GrowingLessons(64, size=16, workers=1)
+    with growing:
+        assert min(growing.ready()) > 0
+        for _ in range(100):
+            if growing.ready(wait=0.1) == (32, 32):
+                break
+    assert torch.equal(growing.images, lessons.images) and growing.n_true == lessons.n_true
 
 
 def test_lessons_come_back_from_their_file(lessons, tmp_path: Path) -> None:
@@ -132,7 +149,7 @@ import sys
 sys.path.insert(0, {tests!r})
 import test_imitation as t
 from pathlib import Path
-t.fit(t.trainer(t.draw_lessons(t.TINY, progress=None)), Path({out!r}), steps=12, batch=8, progress=False, resume=True,
+t.fit(t.trainer(t.drawn()), Path({out!r}), steps=12, batch=8, progress=False, resume=True,
       log_every=1, sample_every=100, checkpoint_every=2)
 """
 

@@ -1,5 +1,7 @@
 """PSP: the official forward's semantics against the golden vectors, and what we do differently on purpose."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -144,3 +146,20 @@ def test_no_gradient_for_a_frozen_decoder(psp, x):
     assert all(p.grad is None for p in model.decoder.parameters())
     assert all(p.grad is not None for p in model.encoder.parameters())
     psp.requires_grad_(False)
+
+
+@pytest.mark.slow
+def test_the_whole_model_becomes_a_graph(psp):
+    """torch.export with any batch size, and torch.jit.trace: the same pictures, the check of the input left out."""
+    psp.eval().requires_grad_(False)
+    x = torch.rand(
+        2, psp.encoder.in_channels, psp.input_size, psp.input_size, generator=torch.Generator().manual_seed(0)
+    )
+    others = torch.cat([x, x.flip(0)])[:3] * 0.5
+    with torch.no_grad():
+        exported = torch.export.export(psp, (x,), dynamic_shapes={"x": {0: torch.export.Dim("batch", max=64)}}).module()
+        torch.testing.assert_close(exported(others), psp(others), rtol=1e-5, atol=1e-5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit is deprecated, and shapes become constants
+            traced = torch.jit.trace(psp, x)
+        torch.testing.assert_close(traced(x * 0.5), psp(x * 0.5), rtol=1e-5, atol=1e-5)

@@ -1,7 +1,7 @@
 """Recipes: what `pspnb train TASK` builds, trains and ships."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -139,8 +139,18 @@ def test_a_run_on_another_generator_is_refused(quick, tmp_path) -> None:
 @shipped
 @pytest.mark.parametrize("task", ["frontalization", "sketch", "segmentation", "super_resolution", "inpainting"])
 def test_every_task_trains_from_its_recipe(quick, tmp_path, task) -> None:
-    outcome = recipes.train_encoder(task, out=tmp_path, steps=2, progress=False)
-    assert outcome.finished and outcome.best is not None and outcome.best > 0
+    """The losses are those that the task weighs, and the best encoder is the one of the lowest validation."""
+    outcome = recipes.train_encoder(task, out=tmp_path, steps=4, progress=False)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    validations = [record for record in log if "val_loss" in record]
+    assert outcome.finished and [r["step"] for r in validations] == [2, 4]
+    best = min(validations, key=lambda r: r["val_loss"])
+    assert outcome.best == best["val_loss"] and recipes.best_state(tmp_path)["step"] == best["step"]
+    weights = {name: value for name, value in asdict(TASKS[task].weights).items() if value}
+    parts = {name: best[f"val_loss_{name}"] for name in weights}
+    assert {k for k in best if k.startswith("val_loss_")} == {f"val_loss_{name}" for name in weights}
+    assert best["val_loss"] == pytest.approx(sum(weights[name] * parts[name] for name in weights), rel=1e-3)
+    assert len({round(record["val_loss"], 6) for record in validations}) == 2, "expected an encoder that moved"
 
 
 @shipped
@@ -343,3 +353,14 @@ def test_shipped_encoders_reconstruct_people_they_never_saw() -> None:
             mean = float((psp.decode(psp.latent_avg[None]) - x).square().mean())
         assert error[variant] < 0.35 * mean, f"{variant}: {error[variant]:.4f}, mean latent {mean:.4f}"
     assert error["psp"] < 0.8 * error["w"] and error["naive_wplus"] < 0.8 * error["w"]
+
+
+@shipped
+def test_recognition_of_facets_sees_the_whole_image() -> None:
+    """Its heads are not cut out as FFHQ's are: what lies outside of the published box counts."""
+    _, identity = recipes.facets_losses()
+    inside = tiny_arrays(2).images.float() / 127.5 - 1
+    changed = inside.clone()
+    changed[..., :4, :] = 1.0  # above the box, which begins a seventh below the top
+    target = torch.zeros_like(inside)
+    assert not torch.allclose(identity(inside, target).to_target, identity(changed, target).to_target, atol=1e-4)

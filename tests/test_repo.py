@@ -108,12 +108,53 @@ def test_table_of_contents_names_every_page():
     assert named == pages
 
 
-def test_ci_needs_no_input_and_reports_failures():
-    script = (ROOT / ".ci" / "run").read_text()
-    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
-    assert "exec </dev/null" in script and 'exit "$failed"' in script and "set -uo pipefail" in script
-    stages = re.findall(r"^stage \d+ (\S+)", script, re.M)
-    assert stages == ["install", "lint", "test", "book"]  # "test" is the README's own command
+_STUB = """#!/bin/sh
+echo "$2 $HOME $PSPNB_CACHE $(ls -A "$HOME" | wc -l) $(ls -A "$PSPNB_CACHE" | wc -l) $(wc -c)" >> "$SEEN"
+[ "$2" != "$FAIL" ]
+"""
+
+
+@pytest.fixture
+def ci(tmp_path):
+    """Runs a copy of .ci/run with a `make` that notes its target and surroundings: (exit code, output, notes)."""
+    for name, text in (("make", _STUB), ("chromium", "#!/bin/sh\n"), ("apt-get", "#!/bin/sh\nexit 1\n")):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "repo" / ".ci").mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / "repo" / ".ci" / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+
+    def run(fail):
+        environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path / "mine"), "FAIL": fail}
+        environment |= {"SEEN": str(tmp_path / "seen"), "PSPNB_CACHE": str(tmp_path / "mine"), "TMPDIR": str(tmp_path)}
+        command = [str(tmp_path / "repo" / ".ci" / "run")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, input="typed", timeout=60)
+        return done.returncode, done.stdout, [line.split() for line in (tmp_path / "seen").read_text().splitlines()]
+
+    return run
+
+
+@pytest.mark.parametrize("fail", ["", "lint", "test", "book"])
+def test_ci_runs_every_stage_and_reports_a_failure(ci, fail):
+    code, out, seen = ci(fail)
+    assert [line[0] for line in seen] == ["install", "lint", "test", "book"] and code == (fail != "")
+    assert [f"{stage:<15} exit {int(stage == fail)}" in out for stage in ("lint", "test", "book")] == [True] * 3
+
+
+def test_ci_stops_where_nothing_could_be_installed(ci):
+    code, _, seen = ci("install")
+    assert code == 1 and [line[0] for line in seen] == ["install"]
+
+
+def test_ci_has_what_a_stranger_has(ci, tmp_path):
+    """Nothing typed; an empty home and an empty cache of its own for every stage but the installation."""
+    _, _, (install, *stages) = ci("")
+    assert install[1] == str(tmp_path / "mine")
+    for _, home, cache, in_home, in_cache, typed in stages:
+        assert str(tmp_path / "mine") not in (home, cache) and home != cache
+        assert (in_home, in_cache, typed) == ("0", "0", "0")
 
 
 # ---- notebooks -----------------------------------------------------------------------------------------------------------

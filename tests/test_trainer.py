@@ -108,7 +108,7 @@ def test_accumulation_is_the_whole_batch(tmp_path):
             if isinstance(module, nn.BatchNorm2d):
                 module.train = lambda mode=True, module=module: module
                 module.training = False
-        train(tmp_path / str(parts), quick(6, accumulate=parts, noise="const"), psp)
+        train(tmp_path / str(parts), quick(6, accumulate=parts), psp)
         ends.append([p.detach() for p in psp.encoder.parameters()])
         lines = read_journal(tmp_path / str(parts) / "log.jsonl")
         ends[-1].append(torch.tensor([line["loss"] for line in lines]))

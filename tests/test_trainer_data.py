@@ -162,7 +162,7 @@ def test_a_cache_that_broke_off_is_not_used(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(pictures.json, "dumps", kill)
+        patch.setattr(pictures, "write_json", kill)
         folder_arrays(folder, 16, cache=cache, progress=False)
     assert list((cache / "pictures").iterdir()) == []
     assert len(folder_arrays(folder, 16, cache=cache, progress=False)) == 1
@@ -204,6 +204,29 @@ def test_pairs_are_made_by_name(tmp_path):
     assert sketches.given.shape == (3, 1, 16, 16)
     twins = paired_arrays(photos, photos, 16, task=TASKS["toonify"], cache=cache, progress=False)
     assert torch.equal(twins.given, twins.images)
+
+
+def test_label_maps_are_resized_without_new_classes(tmp_path):
+    """Between the classes 2 and 18 a bilinear resize would invent those in between."""
+    labels = np.where(np.arange(48)[:, None] + np.arange(48) < 47, 2, 18).astype(np.uint8)
+    save(tmp_path / "labels", "x.png", labels)
+    save(tmp_path / "photos", "x.png", rgb(0))
+    options = {"task": TASKS["segmentation"], "cache": tmp_path / "c", "progress": False}
+    small = paired_arrays(tmp_path / "labels", tmp_path / "photos", 20, **options).given[0].numpy()
+    assert set(np.unique(small).tolist()) == {2, 18}
+    assert np.array_equal(small, transforms.resize_picture(labels, 20, interpolation="nearest"))
+
+
+@pytest.mark.parametrize(
+    "name, damage", [("meta.json", b'{"bro'), ("0.npy", b"\x93NUMPY"), ("0.npy", b""), ("meta.json", b"[]")]
+)
+def test_a_damaged_cache_is_made_anew(tmp_path, name, damage):
+    save(tmp_path / "in", "a.png", rgb(0))
+    read = lambda: folder_arrays(tmp_path / "in", 16, cache=tmp_path / "c", progress=False).images  # noqa: E731
+    before = read().clone()
+    (path,) = (tmp_path / "c" / "pictures").glob(f"*/{name}")
+    path.write_bytes(damage)
+    assert torch.equal(read(), before) and torch.equal(read(), before)
 
 
 def test_names_without_a_partner_are_listed(tmp_path):

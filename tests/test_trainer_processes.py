@@ -37,7 +37,7 @@ psp = tiny_psp()
 psp.encoder = TinyEncoder()
 terms = all_terms(psp, LossWeights(id=0.1, l2=1.0, w_norm=0.005))
 config = TrainConfig(
-    steps=int(sys.argv[2]), lr=5e-3, noise="const", log_every=1, validate_every=10, picture_every=10,
+    steps=int(sys.argv[2]), lr=5e-3, noise="random", log_every=1, validate_every=10, picture_every=10,
     accumulate=int(sys.argv[3]),
 )
 validation = Batches(tiny_arrays(7, seed=3), TASKS["frontalization"], batch=2)
@@ -104,7 +104,7 @@ def close(a, b, tolerance=2e-3):
 
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_summed_batch(tmp_path):
-    """With accumulation. The main process alone is told to stop: both end at the same step, and go on."""
+    """With accumulation, and fresh noise, which belongs to an image. The main process alone is told to stop: both end there."""
     launch(TRAIN, tmp_path / "one", 12, 2, 0, world=1)
     stopped = launch(TRAIN, tmp_path / "two", 12, 2, 6)
     assert all("step=10, finished=False" in output for output in stopped)

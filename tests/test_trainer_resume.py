@@ -150,7 +150,7 @@ def test_sigkill_at_random_moments(tmp_path):
     assert all(torch.equal(moments[0][i]["slow_buffer"], moments[1][i]["slow_buffer"]) for i in moments[0])
     logged = [line["step"] for line in read_journal(tmp_path / "killed" / "log.jsonl")]
     assert logged == list(range(1, steps + 1))
-    leftovers = [path.name for path in (tmp_path / "killed").iterdir() if path.suffix == ".tmp"]
+    leftovers = [path.name for path in (tmp_path / "killed").iterdir() if path.name.startswith(".tmp-")]
     assert len(leftovers) <= kills  # a kill during a write may leave its temporary file, and nothing worse
 
 

@@ -167,3 +167,22 @@ def test_pictures_in_0_to_255_are_noticed(psp):
         warnings.simplefilter("error")
         psp.encode(x * 2 - 1)
         psp.encode(3 * (x * 2 - 1))  # noise and over-shooting are no mistake
+
+
+def test_label_models_of_other_class_counts(tmp_path, capsys):
+    """Five classes: which task it is must be said, and label maps are held against its own number of classes."""
+    torch.save(psp_content(tiny_psp(in_channels=5)), tmp_path / "five.pt")
+    labels = (np.arange(32 * 32).reshape(32, 32) // 205).astype(np.uint8)
+    Image.fromarray(labels).save(tmp_path / "map.png")
+    arguments = ["translate", "--model", tmp_path / "five.pt", "--input", tmp_path / "map.png"]
+    arguments = [str(a) for a in (*arguments, "--output", tmp_path / "out")]
+    assert cli.main(arguments) == 2 and "expected --task" in capsys.readouterr().err
+    assert cli.main([*arguments, "--task", "segmentation", "--side-by-side"]) == 0
+    model = pspnb.load(tmp_path / "five.pt")
+    with torch.no_grad():
+        expected = to_uint8(model(one_hot(torch.from_numpy(labels).long(), 5)[None])[0])
+    found = np.asarray(Image.open(tmp_path / "out" / "map.png"))
+    assert abs(found[:, 32:].astype(int) - expected).max() <= 1 and np.array_equal(found[:, :32, 0], labels * 63)
+    Image.fromarray(labels + 1).save(tmp_path / "map.png")
+    assert cli.main([*arguments, "--task", "segmentation", "--overwrite"]) == 2
+    assert "class numbers 0 to 4, one channel; found the value 5" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Fifteen minutes of a GPU, prepared: `python tools/gpu.py check|bench|train|collect --out FOLDER`. `--needs` lists packages to carry.
+"""Fifteen minutes of a GPU, prepared: `python tools/gpu.py check|bench|train|collect --out FOLDER`. `--needs` lists what to carry.
 
 Runs on Linux with Python 3.11 or later, PyTorch with CUDA and no network. Every stage has a time budget and writes results to
 FOLDER as it goes (at most eight files), so that a failing stage costs only itself. `--tiny` is the dry run that the tests do on
@@ -39,20 +39,23 @@ class Sizes:
     train: int = 50_000  # images of the train split in memory
     instrument_seconds: float = 75.0
     generator_seconds: float = 250.0
-    lessons: int = 200_000
-    generator_batch: int = 128
+    lessons: int = 600_000
+    workers: int = 12  # processes that render lessons while the generator trains
+    generator_batch: int = 32
     generator_steps: int = 200_000
     gate: int = 10_000
     encoder_seconds: float = 120.0
     study_steps: int = 2000
     lambda_steps: int = 500
     parallel: int = 11
+    warm: bool = True  # the generator starts from what is shipped
     repeat: int = 30  # timed repetitions of the benchmarks
 
 
 FULL = Sizes()
 TINY = Sizes(
-    train=256, instrument_seconds=2.0, generator_seconds=6.0, lessons=128, generator_batch=8, generator_steps=6, gate=64,
+    train=256, instrument_seconds=2.0, generator_seconds=6.0, lessons=128, workers=1, warm=False, generator_batch=8,
+    generator_steps=6, gate=64,
     encoder_seconds=1.0, study_steps=2, lambda_steps=1, parallel=2, repeat=1,
 )  # fmt: skip
 
@@ -163,10 +166,11 @@ def _imitation_config(sizes: Sizes, *, images: int, seconds: float | None) -> An
 def _imitation(sizes: Sizes, device: str, *, images: int) -> Any:
     """A trainer of the generator with `images` lessons."""
     from pspnb.hub import load_shipped
-    from pspnb.training.imitation import ImitationTrainer, draw_lessons
+    from pspnb.training.imitation import ImitationTrainer
+    from pspnb.training.lessons import draw_lessons
 
     config = _imitation_config(sizes, images=images, seconds=None)
-    lessons = draw_lessons(config, device=device, progress=None)
+    lessons = draw_lessons(images, even=config.even, device=device)
     return ImitationTrainer(config, lessons, load_shipped("world2/perceptual"), device=device)
 
 
@@ -295,11 +299,10 @@ def train(out: Path, device: str, sizes: Sizes, *, seconds: float, parts: Sequen
     report = Report(out / "train.json")
     report.add("plan", {"parts": list(parts), "seconds": seconds, "device": _device_name(device), **asdict(sizes)})
     team = Team(out, device, sizes, runs, deadline=deadline)
-    early = [team.start(Job("lessons", "lessons")), team.start(SMOKE)] if "generator" in parts else []
-    with report.part("data") as note:
-        jobs = [Job("cache", "cache")] + ([Job("lookalikes", "lookalikes")] if "instruments" in parts else [])
-        note |= team.run(jobs, at_once=2)
+    early = [team.start(Job("cache", "cache"))] + ([team.start(SMOKE)] if "encoders" in parts else [])
     if "instruments" in parts:
+        with report.part("data") as note:
+            note |= team.run([Job("lookalikes", "lookalikes")], at_once=1) | team.wait(early)
         from pspnb.training.instruments import INSTRUMENTS
 
         with report.part("instruments") as note:
@@ -307,8 +310,6 @@ def train(out: Path, device: str, sizes: Sizes, *, seconds: float, parts: Sequen
             pack_zoo(out, newer_than=began)
     passed = True
     if "generator" in parts:
-        with report.part("lessons of the generator") as note:
-            note |= team.wait(early)
         with report.part("generator") as note:
             note |= team.run([Job("generator", "generator")], at_once=1)
             pack_zoo(out, newer_than=began)
@@ -319,6 +320,8 @@ def train(out: Path, device: str, sizes: Sizes, *, seconds: float, parts: Sequen
             passed = bool(verdict["train encoders"])
     jobs = [*(shipped_jobs(sizes) if "encoders" in parts else []), *(study_jobs(sizes) if "studies" in parts else [])]
     if jobs and passed:
+        with report.part("cache and smoke test") as note:
+            note |= team.wait(early)
         with report.part("encoders and studies") as note:
             note |= team.run(jobs, at_once=sizes.parallel)
     with report.part("pack") as note:
@@ -397,9 +400,8 @@ def run_job(spec: str, out: Path) -> None:
     job, sizes, runs, device = told["job"], Sizes(**told["sizes"]), Path(told["runs"]), told["device"]
     options = {name: value for name, value in job["options"]}
     kinds = {
-        "cache": lambda: _fill_cache(device, sizes),
+        "cache": lambda: _fill_cache(sizes),
         "lookalikes": lambda: _draw_lookalikes(runs, device, sizes),
-        "lessons": lambda: _draw_lessons(runs, device, sizes),
         "instrument": lambda: _train_instrument(job["name"], runs, device, sizes),
         "generator": lambda: _train_generator(runs, out, device, sizes),
         "gate": lambda: _measure_gate(runs / "gate", out, device, sizes),
@@ -413,11 +415,12 @@ def _tiny(sizes: Sizes) -> bool:
     return sizes.train < 1000
 
 
-def _fill_cache(device: str, sizes: Sizes) -> None:
+def _fill_cache(sizes: Sizes) -> None:
     from pspnb.world2 import Facets
 
     for split, n in (("test", None), ("validation", None), ("train", None)):
-        Facets(split, 64, n=min(sizes.train, 64) if _tiny(sizes) else n, device=device, progress=False)
+        # A GPU is slower at this than many cores: the renderer asks it for too many small things.
+        Facets(split, 64, n=min(sizes.train, 64) if _tiny(sizes) else n, progress=False)
 
 
 def _draw_lookalikes(runs: Path, device: str, sizes: Sizes) -> None:
@@ -427,16 +430,6 @@ def _draw_lookalikes(runs: Path, device: str, sizes: Sizes) -> None:
     path = runs / "lookalikes.safetensors"
     if not path.exists():
         save_arrays(path, lookalike_arrays(max(sizes.train // 4, 20), 4, device=device, batch=1024))
-
-
-def _draw_lessons(runs: Path, device: str, sizes: Sizes) -> None:
-    from pspnb.training.imitation import draw_lessons
-
-    path = runs / "lessons.safetensors"
-    if not path.exists():
-        draw_lessons(_imitation_config(sizes, images=sizes.lessons, seconds=None), device=device, progress=None).save(
-            path
-        )
 
 
 def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, device: str, sizes: Sizes) -> None:
@@ -527,19 +520,25 @@ def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
 
     from pspnb.hub import load_shipped
     from pspnb.training.export import half
-    from pspnb.training.imitation import ImitationTrainer, Lessons
+    from pspnb.training.imitation import ImitationTrainer, shipped_state
+    from pspnb.training.lessons import GrowingLessons
     from pspnb.training.loop import fit
     from pspnb.training.png import grid, write_png
     from pspnb.training.runs import ship_generator
 
     folder = runs / "generator"
     config = _imitation_config(sizes, images=sizes.lessons, seconds=sizes.generator_seconds)
-    lessons = Lessons.load(runs / "lessons.safetensors", device=device)
-    trainer = ImitationTrainer(config, lessons, load_shipped("world2/perceptual"), device=device)
-    done = fit(
-        trainer, folder, finished=trainer.finished, steps=config.steps, batch=config.batch, resume=True, progress=False,
-        log_every=100, sample_every=max(config.steps // 40, 1) if sizes.train < 1000 else 4000, checkpoint_every=5000,
-    )  # fmt: skip
+    with GrowingLessons(
+        sizes.lessons, even=config.even, seed=config.seed, device=device, workers=sizes.workers
+    ) as lessons:
+        trainer = ImitationTrainer(config, lessons, load_shipped("world2/perceptual"), device=device)
+        if not (folder / "checkpoint.pt").exists() and sizes.warm:
+            trainer.start_from(shipped_state())
+        done = fit(
+            trainer, folder, finished=trainer.finished, steps=config.steps, batch=config.batch, resume=True, progress=False,
+            log_every=100, sample_every=max(config.steps // 40, 1) if _tiny(sizes) else 10_000, checkpoint_every=5000,
+        )  # fmt: skip
+        print("lessons", lessons.ready(), flush=True)
     print("finished" if done else "stopped", trainer.step, flush=True)
     write_png(out / "generator.png", grid(trainer.samples(64)))
     ship_generator(folder)
@@ -597,6 +596,17 @@ def pack_runs(out: Path, runs: Path) -> None:
                 tar.add(path, arcname=str(path.relative_to(runs)))
 
 
+def sizes_of(pairs: Sequence[str], *, tiny: bool) -> Sizes:
+    """`FULL` or `TINY` with NAME=VALUE pairs in their places. SystemExit for a name that there is not."""
+    sizes = TINY if tiny else FULL
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        if not hasattr(sizes, name):
+            raise SystemExit(f"expected sizes of {', '.join(asdict(sizes))}, got {name!r}")
+        sizes = replace(sizes, **{name: type(getattr(sizes, name))(float(value))})
+    return sizes
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python tools/gpu.py", description=__doc__)
@@ -620,10 +630,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.stage == "_job":
         run_job(options.spec, options.out)
         return 0
-    sizes = TINY if options.tiny else FULL
-    for pair in options.set:
-        name, value = pair.split("=", 1)
-        sizes = replace(sizes, **{name: type(getattr(sizes, name))(float(value))})
+    sizes = sizes_of(options.set, tiny=options.tiny)
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     if options.stage == "collect":
         collect(options.out)

@@ -74,6 +74,8 @@ def generator(tensors: Tensors, *, lr_mlp: float = 0.01) -> Generator:
         arguments = generator_arguments(tensors)
         with torch.device("meta"):
             module = Generator(**arguments, lr_mlp=lr_mlp, **_prior_mapping(tensors, lr_mlp))
+    except LoadError:
+        raise
     except _UNREADABLE as error:
         raise LoadError(f"expected a StyleGAN2 generator (rosinality names); found {describe(tensors)}") from error
     return fill(module, {**_constants(arguments, tensors), **tensors}, "generator")
@@ -89,7 +91,10 @@ def _prior_mapping(tensors: Tensors, lr_mlp: float) -> dict[str, Any]:
     hidden, n_numbers = tensors["style.layers.0.weight"].shape
     n_mlp = _count(tensors, "style.layers.{}.weight")
     style_dim = tensors[f"style.layers.{n_mlp - 1}.weight"].shape[0]
-    mapping = PriorMapping(style_dim=style_dim, hidden=hidden, n_mlp=n_mlp, lr_mlp=lr_mlp, n_numbers=n_numbers)
+    try:
+        mapping = PriorMapping(style_dim=style_dim, hidden=hidden, n_mlp=n_mlp, lr_mlp=lr_mlp, n_numbers=n_numbers)
+    except ValueError as error:  # of another version of Facets
+        raise LoadError(str(error)) from error
     return {"mapping": mapping, "z_dim": Z_DIM}
 
 

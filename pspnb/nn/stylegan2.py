@@ -222,7 +222,7 @@ class Generator(nn.Module):
         total = torch.zeros(self.style_dim, dtype=torch.float64)
         for start in range(0, n, 4096):
             z = torch.randn(min(4096, n - start), self.z_dim, generator=generator)
-            total += self.map(z.to(self.latent_avg)).double().sum(dim=0).cpu()
+            total += self.map(z.to(self.latent_avg)).cpu().double().sum(dim=0)  # Apple's GPUs know no float64
         return (total / n).to(self.latent_avg)
 
     def to_w_plus(self, w: Float[Tensor, " b d"] | Float[Tensor, " b n d"]) -> Float[Tensor, " b n d"]:

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from pspnb.files.pictures import from_levels
 from pspnb.transforms import colour_labels
 
 
@@ -78,4 +79,4 @@ def _visible(source: Tensor) -> Tensor:
     if channels == 1:
         return (source * 2 - 1).expand(-1, 3, -1, -1)
     colours = [torch.from_numpy(colour_labels(planes.argmax(0))) for planes in source]
-    return (torch.stack(colours).permute(0, 3, 1, 2).float() / 127.5 - 1).to(source.device)
+    return from_levels(torch.stack(colours).permute(0, 3, 1, 2)).to(source.device)

@@ -10,13 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
-from safetensors.torch import load_file, save_file
+from jaxtyping import Float
 from torch import Tensor
 
 from pspnb.errors import PspnbError
@@ -29,9 +27,10 @@ from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.critic import OnePassDiscriminator
 from pspnb.training.gan import lr_factor
 from pspnb.training.graphs import Replayed, keep_gradients
+from pspnb.training.lessons import GrowingLessons, Lessons
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
-from pspnb.world2.prior import Z_DIM, draw_z, even_choices, factors_of, numbers
+from pspnb.world2.prior import Z_DIM, draw_z, factors_of
 
 
 @dataclass(frozen=True)
@@ -75,52 +74,13 @@ class ImitationConfig:
             raise ValueError(f"expected even from 0 to below 1, got {self.even}")
 
 
-@dataclass(frozen=True)
-class Lessons:
-    """The teacher's pictures and the numbers of their factors; the first `n_true` are drawn as in the world, the others evenly."""
-
-    images: UInt8[Tensor, " n 3 s s"]
-    numbers: Float[Tensor, " n m"]
-    n_true: int
-
-    def save(self, path: str | Path) -> None:
-        """To one safetensors file, written aside and renamed."""
-        path = Path(path)
-        aside = path.with_suffix(".tmp")
-        tensors = {"images": self.images.cpu(), "numbers": self.numbers.cpu(), "n_true": torch.tensor(self.n_true)}
-        save_file(tensors, aside)
-        aside.replace(path)
-
-    @classmethod
-    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> "Lessons":
-        """What `save` wrote."""
-        t = load_file(path)
-        return cls(t["images"].to(device), t["numbers"].to(device), int(t["n_true"]))
-
-
-def draw_lessons(
-    config: ImitationConfig, *, device: str | torch.device = "cpu", progress: str | None = "lessons"
-) -> Lessons:
-    """Render the pictures to imitate: a function of the configuration's seed, sizes and shares alone."""
-    n_even = int(config.n_images * config.even)
-    n_true = config.n_images - n_even
-    true = factors_of(draw_z(n_true, seed=config.seed + 10_001))
-    even = even_choices(factors_of(draw_z(n_even, seed=config.seed + 10_002)), seed=config.seed)
-    factors = {name: torch.cat([value, even[name]]) for name, value in true.items()}
-    batch = 2048 if torch.device(device).type == "cuda" else 64
-    arrays = render_arrays(
-        factors, torch.arange(config.n_images), config.size, device=device, batch=batch, progress=progress
-    )
-    return Lessons(arrays.images, numbers(factors).to(device), n_true)
-
-
 class ImitationTrainer:
     """Generator, its average, discriminator, two optimisers and the step that moves them; fits `pspnb.training.loop.fit`."""
 
     def __init__(
         self,
         config: ImitationConfig,
-        lessons: Lessons,
+        lessons: Lessons | GrowingLessons,
         perceptual: PerceptualNet,
         *,
         device: str | torch.device = "cpu",
@@ -184,14 +144,12 @@ class ImitationTrainer:
 
     def _draw(self, critical: bool, progress: float) -> dict[str, Tensor]:
         """The batch of this step, on the device: lessons, and for the critic real pictures and how fake codes are made."""
-        c, lessons, d = self.config, self.lessons, self.device
-        half, n = c.batch // 2, len(lessons.images)
+        c, lessons, d, half = self.config, self.lessons, self.device, self.config.batch // 2
+        true, even = lessons.ready()
         random = step_generator(c.seed, self.step)
-        first = torch.randint(lessons.n_true, (half,), generator=random)
-        second = torch.randint(n, (half,), generator=random) if lessons.n_true == n else None
-        if second is None:
-            second = torch.randint(lessons.n_true, n, (half,), generator=random)
-        real = torch.randint(lessons.n_true, (c.batch,), generator=random)
+        first = torch.randint(true, (half,), generator=random)
+        second = lessons.n_true + torch.randint(even, (half,), generator=random) if even else first
+        real = torch.randint(true, (c.batch,), generator=random)
         u = torch.rand(3, half, generator=random)
         crossover = torch.randint(1, self.generator.n_styles, (half,), generator=random)
         where = torch.cat([first, second, real]).to(d, non_blocking=True)
@@ -391,4 +349,19 @@ def average_of(state: Mapping[str, Any]) -> Generator:
     return generator.eval()
 
 
-__all__ = ["ImitationConfig", "ImitationTrainer", "Lessons", "average_of", "build_generator", "draw_lessons"]
+def shipped_state() -> dict[str, Any]:
+    """What is shipped of a run (generator and discriminator), as `ImitationTrainer.start_from` takes it."""
+    from pspnb import hub
+
+    generator, critic = (hub.load_shipped(f"world2/{name}") for name in ("generator", "discriminator"))
+    card = hub.card("world2/generator")
+    weights = generator.state_dict()
+    return {
+        "generator": weights,
+        "average": weights,
+        "discriminator": critic.state_dict(),
+        "w_mean": generator.get_buffer("latent_avg"),
+        "step": 0,
+        "images_before": card["images"],
+        "config": card["config"],
+    }

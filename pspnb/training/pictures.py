@@ -7,7 +7,6 @@ renamed), and is made anew when a file is added, removed or changed.
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -23,8 +22,10 @@ from torch import Tensor
 
 from pspnb import transforms
 from pspnb.errors import ImageError, PspnbError
+from pspnb.files.atomic import write_json
 from pspnb.files.cache import cache_folder
 from pspnb.files.progress import progress_bar
+from pspnb.files.reading import read_json
 from pspnb.tasks import Task
 from pspnb.training.data import PairArrays
 
@@ -115,10 +116,13 @@ def _arrays(
 ) -> list[Tensor]:
     """One uint8 tensor per kind, from the cache or made anew. A row of which a file can't be read is in none."""
     folder = (Path(cache) if cache is not None else cache_folder()) / "pictures" / _key(rows, kinds, size, n_classes)
-    if not (folder / "meta.json").is_file():
+    read = _read(folder, len(rows), len(kinds))
+    if read is None:
+        shutil.rmtree(folder, ignore_errors=True)
         _build(folder, rows, kinds, size, n_classes, progress=progress)
-    meta = json.loads((folder / "meta.json").read_text())
-    broken = meta["broken"]
+        read = _read(folder, len(rows), len(kinds))
+        assert read is not None, "expected a cache that was just written"
+    broken, arrays = read
     if broken and strict:
         raise ImageError(broken[0])
     if len(broken) == len(rows):
@@ -126,8 +130,17 @@ def _arrays(
     if broken:
         log.warning("left out %d of %d pictures that can't be read: %s", len(broken), len(rows), _some(broken))
     kept = len(rows) - len(broken)
-    files = [folder / f"{i}.npy" for i in range(len(kinds))]
-    return [torch.from_numpy(np.load(file, mmap_mode="c")[:kept]) for file in files]
+    return [torch.from_numpy(array[:kept]) for array in arrays]
+
+
+def _read(folder: Path, n_rows: int, n_kinds: int) -> tuple[list[str], list[np.ndarray]] | None:
+    """Messages of the broken files, and the arrays of a cache; None where it is missing or damaged."""
+    try:
+        broken = list(read_json(folder / "meta.json")["broken"])
+        arrays = [np.load(folder / f"{i}.npy", mmap_mode="c") for i in range(n_kinds)]
+    except (PspnbError, OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+    return (broken, arrays) if all(len(array) == n_rows for array in arrays) else None
 
 
 def _key(rows: Iterable[tuple[Path, ...]], kinds: tuple[str, ...], size: int, n_classes: int) -> str:
@@ -174,7 +187,7 @@ def _build(
                 kept += 1
         for array in arrays:
             array.flush()
-        (aside / "meta.json").write_text(json.dumps({"broken": broken}))
+        write_json(aside / "meta.json", {"broken": broken}, indent=None)
         with contextlib.suppress(OSError):  # another process was faster: its folder is as good
             os.replace(aside, folder)
     except OSError as error:

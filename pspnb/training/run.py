@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pspnb.errors import PspnbError
 from pspnb.losses.terms import LossInputs, LossTerm, total_loss
-from pspnb.nn.stylegan2 import NoiseSpec
+from pspnb.nn.stylegan2 import NoiseSpec, noise_shapes
 from pspnb.psp import PSP
 from pspnb.training.callbacks import picture_rows
 from pspnb.training.checkpoint import random_states, restore_random_states
@@ -39,11 +39,9 @@ class _Translation(nn.Module):
         super().__init__()
         self.psp = psp
 
-    def forward(
-        self, source: Tensor, size: int | None, noise: NoiseSpec, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, source: Tensor, size: int | None, noise: NoiseSpec) -> tuple[Tensor, Tensor]:
         codes = self.psp.encode(source)
-        return self.psp.decode(codes, noise=noise, resize=size, generator=generator), codes
+        return self.psp.decode(codes, noise=noise, resize=size), codes
 
 
 class Run:
@@ -109,7 +107,7 @@ class Run:
             start = (i * self.team.world + self.team.rank) * length
             part = pair.part(slice(start, start + length))
             with self.team.without_sync(self.translate) if i < count - 1 else nullcontext():
-                total, log = self._losses(part, i)
+                total, log = self._losses(part, start)
                 (total / count).backward()
             self.window.add(log, count)
         self._move()
@@ -130,17 +128,25 @@ class Run:
         self.step += 1
         self.window.close_step()
 
-    def _losses(self, pair: Pair, part: int) -> tuple[Tensor, dict[str, Tensor]]:
-        noise = None
-        if self.config.noise == "random" and self.model.decoder.has_noise:
-            seed = step_generator(
-                self.batches.seed, self.step, stream=100 + self.team.rank * self.config.accumulate + part
-            )
-            noise = torch.Generator(self.team.device).manual_seed(seed.initial_seed())
+    def _losses(self, pair: Pair, first: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Losses of the rows of this step's batch that begin at `first`."""
+        noise = self._noise(first, len(pair.target))
         with self._autocast():
-            output, codes = self.translate(pair.source, self._resize(pair), self.config.noise, noise)
+            output, codes = self.translate(pair.source, self._resize(pair), noise)
             inputs = LossInputs(output=output, target=pair.target, codes=codes, source=pair.source)
             return self.total_loss(self.losses, inputs)
+
+    def _noise(self, first: int, n: int) -> NoiseSpec:
+        """Noise maps of `n` images of this step's batch: each image has its own, whoever computes it and beside whom."""
+        decoder = self.model.decoder
+        if self.config.noise != "random" or not decoder.has_noise:
+            return "const"
+        maps = []
+        for image in range(first, first + n):
+            seed = step_generator(self.batches.seed, self.step, stream=100 + image).initial_seed()
+            own = torch.Generator(self.team.device).manual_seed(seed)
+            maps.append([torch.randn(s, generator=own, device=self.team.device) for s in noise_shapes(decoder.size)])
+        return [torch.cat(layer) for layer in zip(*maps, strict=True)]
 
     def _resize(self, pair: Pair) -> int | None:
         """The size of the target, to which the output is pooled; None where they are equal."""

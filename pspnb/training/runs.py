@@ -1,12 +1,14 @@
-"""Entry points of training: `pspnb train generator`, and what it ships (those of the instruments: `instrument_runs`).
+"""Entry points of training: `pspnb train generator`, `pspnb train imitation`, and shipping (instruments: `instrument_runs`).
 
 Each run has a folder: checkpoint.pt, log.jsonl and samples/. A finished run can be shipped: fp16 weights and a card in the zoo.
 """
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pspnb.checks import at_least, seed_in_range
+from pspnb.checks import above_zero, at_least, given, seed_in_range
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
@@ -17,8 +19,9 @@ from pspnb.training.arrays import split_arrays
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.export import ZOO, ship
 from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
-from pspnb.training.imitation import ImitationConfig, average_of
+from pspnb.training.imitation import ImitationConfig, ImitationTrainer, average_of, shipped_state
 from pspnb.training.journal import read_journal
+from pspnb.training.lessons import Lessons, draw_lessons
 from pspnb.training.loop import fit
 from pspnb.world2.prior import N_NUMBERS, Z_DIM
 from pspnb.world2.render import RENDER_VERSION
@@ -58,18 +61,15 @@ GENERATORS: dict[tuple[str, str], GanConfig] = {
 # The generator with an answer key. On a GPU larger batches and more lessons, within a budget of time.
 IMITATIONS: dict[tuple[str, str], ImitationConfig] = {
     ("facets64", "cpu"): ImitationConfig(),
-    ("facets64", "gpu"): ImitationConfig(
-        steps=30_000, batch=128, lr=4e-3, n_images=200_000, ema_images=50_000, d_lr=2.5e-3
-    ),
+    ("facets64", "gpu"): ImitationConfig(steps=100_000, batch=32, n_images=600_000, ema_images=20_000),
     ("facets128", "gpu"): ImitationConfig(
         size=128,
         channels=((4, 192), (8, 192), (16, 160), (32, 128), (64, 96), (128, 48)),
         d_channels=(*_WIDE, (128, 32)),
         steps=30_000,
-        batch=128,
-        lr=4e-3,
+        batch=32,
         n_images=150_000,
-        ema_images=50_000,
+        ema_images=20_000,
     ),
 }
 
@@ -134,6 +134,62 @@ def fit_generator(
     return Path(out) / "checkpoint.pt"
 
 
+def train_imitation(
+    *,
+    out: str | Path,
+    scale: str = "facets64",
+    preset: Preset | None = None,
+    resume: bool = False,
+    steps: int | None = None,
+    batch: int | None = None,
+    seed: int | None = None,
+    seconds: float | None = None,
+    n_images: int | None = None,
+    init: str | Path | None = None,
+    compile: bool = False,
+    device: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train a generator that imitates world 2 in the folder `out`; returns the checkpoint. Resumable; SIGTERM saves and stops.
+
+    `n_images` lessons are rendered into the folder first. `seconds`: a budget of time for the training after that. `init`: weights
+    to start from, "shipped" or the folder of another run; optimisers start afresh.
+    """
+    at_least(1, steps=steps, batch=batch, images=n_images)
+    above_zero(seconds=seconds)
+    seed_in_range(seed)
+    device, out = pick_device(device), Path(out)
+    wanted = {"steps": steps, "batch": batch, "seed": seed, "seconds": seconds, "n_images": n_images}
+    try:
+        config = replace(imitation_config(scale, preset, device=device), compile=compile, **given(**wanted))
+    except ValueError as error:
+        raise PspnbError(str(error)) from error
+    trainer = ImitationTrainer(config, _lessons(config, out, device), _trunk(device), device=device)
+    if init is not None and not (out / "checkpoint.pt").exists():
+        trainer.start_from(shipped_state() if str(init) == "shipped" else load_checkpoint(Path(init) / "checkpoint.pt"))
+    fit(
+        trainer, out, steps=config.steps, batch=config.batch, resume=resume, progress=progress, finished=trainer.finished,
+        sample_every=1000, checkpoint_every=500,
+    )  # fmt: skip
+    return out / "checkpoint.pt"
+
+
+def _lessons(config: ImitationConfig, out: Path, device: str) -> Lessons:
+    """The lessons of a run, rendered into its folder by all cores the first time."""
+    name = f"lessons-v{RENDER_VERSION}-{config.n_images}-{config.size}-{config.even:g}-{config.seed}.safetensors"
+    if not (out / name).exists():
+        out.mkdir(parents=True, exist_ok=True)
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        draw_lessons(
+            config.n_images,
+            size=config.size,
+            even=config.even,
+            seed=config.seed,
+            workers=workers if config.n_images > 1000 else 0,
+        ).save(out / name)
+    return Lessons.load(out / name, device=device)
+
+
 def _trunk(device: str) -> PerceptualNet:
     """The shipped perceptual instrument, through which the second discriminator looks."""
     from pspnb.hub import load_shipped
@@ -187,27 +243,33 @@ def _ship_imitation(run: Path, state: dict[str, Any], *, name: str, folder: str 
         "world": RENDER_VERSION,
         "metrics": {},
         **_provenance(run, state, note),
+        "data": f"Facets, world {RENDER_VERSION}: {c['n_images']} lessons of the renderer",
+        "images": state["images_before"] + state["step"] * c["batch"],
     }
     return ship(name, {**generator.state_dict(), "latent_avg": generator.latent_avg}, card, folder=folder)
 
 
-def ship_discriminator(run: str | Path, *, name: str = "facets64/discriminator", folder: str | Path = ZOO) -> Path:
-    """The discriminator of a run as a zoo file, for those who want to train on."""
+def ship_discriminator(run: str | Path, *, name: str | None = None, folder: str | Path = ZOO) -> Path:
+    """The discriminator of a run as a zoo file, for those who want to train on.
+
+    Default name: facets64/discriminator, and world2/discriminator for the critic of a generator that imitates.
+    """
     state = load_checkpoint(Path(run) / "checkpoint.pt")
     c = state["config"]
+    name = name or ("world2/discriminator" if "n_images" in c else "facets64/discriminator")
     kwargs = {"size": c["size"], "channels": {str(r): width for r, width in c["d_channels"]}}
     one_pass = "its logits are those of pspnb.training.critic.OnePassDiscriminator, which has the same keys"
     card = {
         "title": f"Discriminator of the {c['size']} px generator of Facets, to train on",
         "architecture": {"class": "Discriminator", "kwargs": kwargs},
         "metrics": {},
-        **_provenance(Path(run), state, one_pass if c["one_pass"] else ""),
+        **_provenance(Path(run), state, one_pass if c.get("one_pass", True) else ""),
     }
     return ship(name, state["discriminator"], card, folder=folder)
 
 
-def ship_gan(run: str | Path) -> tuple[Path, Path]:
-    """Generator and discriminator of a run, the generator with its measured quality on the card."""
+def ship_imitation(run: str | Path) -> tuple[Path, Path]:
+    """Generator and critic of a run that imitates, the generator with the rows of its gate on the card."""
     from pspnb.evaluate import evaluate_shipped
 
     paths = ship_generator(run), ship_discriminator(run)

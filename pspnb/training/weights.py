@@ -1,4 +1,7 @@
-"""`make weights`: retrain everything that is shipped, in order, resumable at any point. `python -m pspnb.training.weights`.
+"""`make weights`: train what is shipped, in order, resumable at any point. `python -m pspnb.training.weights`.
+
+Instruments and the imitating generator are those of world 2. The encoders of facets64 train on the GAN of world 1, which is not
+trained again (its card names the commit that can): world 2 takes its place when the generator has passed its gate.
 
 A stage is a run folder under `runs/`; a stage whose checkpoint has reached its last step is only shipped again, so that a second
 call after an interruption goes on where the first one stopped.
@@ -19,7 +22,7 @@ from pspnb.training.instrument_runs import ship_instrument, train_instrument
 from pspnb.training.instruments import INSTRUMENTS, instrument_config
 from pspnb.training.journal import read_journal
 from pspnb.training.recipes import BATCH, SECOND_PART, TRAINING, model_name, train_encoder
-from pspnb.training.runs import generator_config, ship_gan, train_generator
+from pspnb.training.runs import imitation_config, ship_imitation, train_imitation
 from pspnb.training.shipping import add_history, ship_encoder
 
 
@@ -82,9 +85,9 @@ def stages(device: str | None = None) -> list[Stage]:
                 ship=partial(ship_instrument, name),
             )
         )
-    g = generator_config(device=pick_device(device))
-    train_it = lambda folder: train_generator(out=folder, resume=True, device=device)  # noqa: E731
-    out.append(Stage("generator", g.steps, g.steps * g.batch, 60.0, train_it, ship_gan))
+    g = imitation_config(device=pick_device(device))
+    train_it = lambda folder: train_imitation(out=folder, resume=True, device=device)  # noqa: E731
+    out.append(Stage("imitation", g.steps, g.steps * g.batch, 20.0, train_it, ship_imitation))
     # The beginning of another run's curve, for the chapter on training.
     note = "an early step of facets64/inversion, with which the chapter on training begins"
     ship_it = partial(ship_encoder, name="facets64/inversion_midway", note=note)
