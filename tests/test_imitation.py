@@ -14,14 +14,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import pspnb
 from pspnb.errors import PspnbError
+from pspnb.hub import card
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.imitation import ImitationConfig, ImitationTrainer, average_of
 from pspnb.training.lessons import GrowingLessons, Lessons, draw_lessons
 from pspnb.training.loop import as_numbers, fit
-from pspnb.world2.prior import draw_z
+from pspnb.world2 import render
+from pspnb.world2.prior import Z_DIM, draw_z, factors_of
 
 CHANNELS = ((4, 16), (8, 16), (16, 16))
 TINY = ImitationConfig(
@@ -241,3 +244,69 @@ def test_replayed_training_is_the_training(lessons) -> None:
             t._steps = {kind: partial(t._compute, kind=kind) for kind in t._steps}
         runs.append([as_numbers(t.train_step())["l1"] for _ in range(10)])
     assert torch.allclose(torch.tensor(runs[0]), torch.tensor(runs[1]), rtol=0.02)
+
+
+# ---- from the shell to the zoo -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_run_from_the_shell_is_shipped_and_gone_on_with(tmp_path: Path, capsys) -> None:
+    """Two steps at 64 px, from what is shipped; then the zoo's files of it, which a third run could start from."""
+    from pspnb.cli import main
+    from pspnb.training.runs import ship_discriminator, ship_generator
+
+    command = [
+        "train",
+        "imitation",
+        "--out",
+        str(tmp_path / "run"),
+        "--batch",
+        "4",
+        "--images",
+        "16",
+        "--device",
+        "cpu",
+    ]
+    assert main([*command, "--steps", "2", "--init", "shipped"]) == 0
+    state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert state["step"] == 2 and state["images_before"] == card("world2/generator")["images"]
+    assert main([*command, "--steps", "3", "--resume"]) == 0
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] == 3
+    assert main([*command, "--steps", "3"]) == 2 and "continue it with" in capsys.readouterr().err
+    ship_generator(tmp_path / "run", folder=tmp_path / "zoo")
+    ship_discriminator(tmp_path / "run", folder=tmp_path / "zoo")
+    about = json.loads((tmp_path / "zoo" / "world2_generator.json").read_text())
+    assert about["images"] == state["images_before"] + 12 and about["world"] == 2
+    assert (tmp_path / "zoo" / "world2_discriminator.safetensors").stat().st_size < 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seconds", "0"], "expected seconds above 0"),
+        (["--batch", "7"], "expected an even batch"),
+        (["--lr", "0.1"], "not an option of imitation"),
+        (["--scale", "facets1"], "no recipe for facets1"),
+        (["identity"], "expected no name after imitation"),
+    ],
+)
+def test_what_an_imitation_cannot_be_told(tmp_path: Path, capsys, options: list[str], message: str) -> None:
+    from pspnb.cli import main
+
+    name = [o for o in options if o == "identity"]
+    rest = [o for o in options if o != "identity"]
+    assert main(["train", "imitation", *name, "--out", str(tmp_path / "run"), "--device", "cpu", *rest]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_shipped_generator_draws_what_its_factors_say() -> None:
+    """Nearer to the renderer's picture of the same z than to that of another one, for nearly all of 64."""
+    g = pspnb.load_generator("world2/generator")
+    z = draw_z(64, seed=77)
+    truth = render(factors_of(z), 64).image
+    with torch.no_grad():
+        made = g(z)
+    apart = torch.cdist(F.avg_pool2d(made, 4).flatten(1), F.avg_pool2d(truth, 4).flatten(1))
+    assert float((apart.argmin(1) == torch.arange(64)).float().mean()) > 0.95
+    assert g.z_dim == Z_DIM and float(g.latent_avg.abs().sum()) > 0
