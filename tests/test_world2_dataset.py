@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pspnb.world2 import BY_NAME, TABLE, Facets, cache_folder, edit, export, render, sample_factors
+from pspnb.world2 import BY_NAME, TABLE, Facets, cache_folder, export, render, sample_factors
 from pspnb.world2 import dataset as module
 
 
@@ -182,33 +182,6 @@ def test_export_writes_images_labels_and_table(tmp_path):
         assert float(row["nose_x"]) == pytest.approx(float(fresh.landmarks[i, 2, 0]), abs=1e-3)
     about = json.loads((out / "about.json").read_text())
     assert len(about["classes"]) == 19 and len(about["factors"]) == len(TABLE)
-
-
-def test_export_with_factors_set(tmp_path, capsys):
-    from pspnb.cli import main
-
-    out = tmp_path / "set"
-    argv = ["facets", "--n", "3", "--size", "32", "--seed", "4", "--output", str(out)]
-    assert main([*argv, "--set", "yaw=0, hat=sun hat"]) == 0
-    with open(out / "factors.csv", newline="") as file:
-        table = list(csv.DictReader(file))
-    factors = sample_factors(4, 3)
-    assert {(r["hat"], float(r["yaw"])) for r in table} == {("sun hat", 0.0)} and float(factors["yaw"].abs().min()) > 0
-    assert [float(r["pitch"]) for r in table] == pytest.approx(factors["pitch"].tolist(), rel=1e-4)
-    image = np.asarray(Image.open(out / "images" / "000001.png"))
-    expected = render(edit(factors, yaw=0.0, hat="sun hat"), 32).image[1].permute(1, 2, 0).numpy()
-    assert np.abs(image / 127.5 - 1 - expected).max() < 1.001 / 255
-    assert json.loads((out / "about.json").read_text())["set"] == {"yaw": 0.0, "hat": "sun hat"}
-    for wrong, message in (
-        ("hat=fedora", "one of none, beanie, cap, sun hat"),
-        ("yawn=1", "a factor of TABLE, got 'yawn'"),
-        ("factors=1", "a factor of TABLE, got 'factors'"),
-        ("yaw=left", "a number for the continuous factor yaw, got 'left'"),
-        ("yaw=90", "in [-40, 40]"),
-        ("yaw", "such as yaw=0,hat=none, got 'yaw'"),
-    ):
-        assert main([*argv, "--overwrite", "--set", wrong]) == 2
-        assert message in capsys.readouterr().err and len(os.listdir(out / "images")) == 3
 
 
 def test_export_of_a_split_and_its_refusals(tmp_path):
