@@ -465,7 +465,7 @@ def test_make_weights_goes_through_all_stages_and_goes_on_after_a_stop(tmp_path)
 def test_estimates(tmp_path) -> None:
     rows = ["inversion", *(f"inversion_{v}" for v in ("w", "naive_wplus", "no_id", "no_lpips"))]
     encoders = ["inversion_midway", *(name for row in rows for name in (f"{row}_first", row))]
-    assert [s.name for s in stages("cpu")] == [*INSTRUMENTS, "generator", *encoders]
+    assert [s.name for s in stages("cpu")] == [*INSTRUMENTS, "imitation", *encoders]
     stage = Stage("a", 100, 1600, 4.0, print, print)
     assert seconds_left(stage, tmp_path) == 400
     (tmp_path / "log.jsonl").write_text('{"step": 50, "images_per_s": 8.0}\n{"step": 50, "val_loss": 1.0}\n')
