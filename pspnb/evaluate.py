@@ -1,6 +1,6 @@
 """Judging a generator of Facets by its answer key: every row of the gate with its interval, tables and sheets for the book.
 
-`python -m pspnb.evaluate --out book/results/generator` writes metrics.json and the pictures beside it, and says of each row whether
+`python -m pspnb.evaluate --out book/results/world2` writes metrics.json and the pictures beside it, and says of each row whether
 it passes. Chapters: "StyleGAN2 from the inside", "The world of Facets".
 """
 
@@ -35,7 +35,7 @@ from pspnb.training.imitation import average_of
 from pspnb.training.png import grid, write_png
 from pspnb.world2 import CLASSES
 
-RESULTS = "book/results/generator"
+RESULTS = "book/results/world2"
 
 
 def evaluate_generator(

@@ -3,7 +3,8 @@
 Runs on Linux with Python 3.11 or later, PyTorch with CUDA and no network. Every stage has a time budget and writes results to
 FOLDER as it goes (at most eight files), so that a failing stage costs only itself. `--tiny` is the dry run that the tests do on
 a CPU. `train` fills the package's own zoo on that machine, in the order in which the networks need one another: instruments,
-generator, its gate, encoders, studies; what fits into --seconds is shipped in FOLDER/zoo.tar and goes on next time.
+generator, its gate, encoders, studies; what fits into --seconds is shipped in FOLDER/zoo_*.tar and goes on next time. Of the
+repository only pspnb/ and tools/ are needed there.
 """
 
 import argparse
