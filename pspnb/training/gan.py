@@ -1,6 +1,6 @@
 """Training a StyleGAN2 generator: `train_generator`, its configuration and its one loop.
 
-Sources: StyleGAN2 (Karras et al. 2020, appendix B), style mixing (StyleGAN, section 3.1), R1, ADA; what differs from them is in
+Sources: StyleGAN2 (Karras et al. 2020, appendix B), style mixing (StyleGAN, section 3.1), R1; what differs from them is in
 `GanConfig`. Every random number of step k is a function of (seed, k), so a run that is killed and resumed ends, on CPU, in the same
 weights to the bit. Chapter: "StyleGAN2 from the inside". `pspnb train generator --scale facets64 --out runs/generator`.
 """
@@ -17,13 +17,10 @@ from torch import Tensor, nn
 
 from pspnb.errors import PspnbError
 from pspnb.nn.discriminator import Discriminator
-from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training import gan_losses as losses
-from pspnb.training.augment import AdaptiveStrength, augment
 from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.critic import OnePassDiscriminator
-from pspnb.training.feature_judge import FeatureJudge
 from pspnb.training.loop import check_finite
 from pspnb.training.order import batch_indices, step_generator
 from pspnb.training.precision import mixed_precision
@@ -50,11 +47,6 @@ class GanConfig:
     r1_gamma_final: float = 0.1  # ... and weaker along a geometric line, so that D may look at detail
     r1_every: int = 16
     mixing: float = 0.9  # share of images made from two styles
-    path_length_weight: float = 0.0
-    path_length_every: int = 4
-    ada_target: float | None = None
-    judge_weight: float = 0.0  # of the second discriminator, which looks through a frozen instrument
-    judge_lr: float = 1e-3
     one_pass: bool = True  # one forward and backward of D for both networks (gan_losses.TurnGradient)
     ema_images: int = 10_000  # half-life of the average
     ema_warm_up: float = 0.05  # ... but never more than this share of the images seen
@@ -75,11 +67,8 @@ class GanTrainer:
         images: ImageSource,
         n_images: int,
         *,
-        trunk: PerceptualNet | None = None,
         device: str | torch.device = "cpu",
     ):
-        if (config.judge_weight > 0) != (trunk is not None) or (trunk is not None and not config.one_pass):
-            raise ValueError("expected a trunk exactly when judge_weight > 0, and then one_pass=True")
         self.config, self.images, self.n_images = config, images, n_images
         self.device = torch.device(device)
         with torch.random.fork_rng(devices=[]):  # the layers draw their start from the global generator
@@ -93,16 +82,9 @@ class GanTrainer:
             ).to(self.device)
             d_class = OnePassDiscriminator if config.one_pass else Discriminator
             self.discriminator = d_class(config.size, channels=dict(config.d_channels)).to(self.device)
-            self.judge = FeatureJudge(trunk, size=config.size).to(self.device) if trunk is not None else None
         self.average = deepcopy(self.generator).requires_grad_(False).eval()
-        self.g_optimizer = self._adam(self.generator, config.path_length_every if config.path_length_weight else 0)
+        self.g_optimizer = self._adam(self.generator, 0)
         self.d_optimizer = self._adam(self.discriminator, config.r1_every)
-        heads = self.judge.heads.parameters() if self.judge is not None else []
-        self.j_optimizer = (
-            torch.optim.Adam(heads, lr=config.judge_lr, betas=(0.0, 0.99)) if self.judge is not None else None
-        )
-        self.ada = AdaptiveStrength(target=config.ada_target or 0.6)
-        self.mean_path_length = torch.zeros((), device=self.device)
         self.step, self.last_r1 = 0, 0.0
         self.extended: list[list[int]] = []  # [step, planned steps until then] for each time the run was made longer
         self._synthesize, self._judge = self.generator.synthesize, self.discriminator.forward
@@ -121,57 +103,39 @@ class GanTrainer:
         c, k = self.config, self.step
         random = step_generator(c.seed, k)
         self._set_lr(self.d_optimizer, c.r1_every)
-        self._set_lr(self.g_optimizer, c.path_length_every if c.path_length_weight else 0)
-        if self.j_optimizer is not None:
-            self.j_optimizer.param_groups[0]["lr"] = c.judge_lr * lr_factor(k / c.steps, c.decay_from, c.lr_final)
+        self._set_lr(self.g_optimizer, 0)
         index = batch_indices(self.n_images, c.batch, k, seed=c.seed)
         real = self.images(index).to(self.device, non_blocking=True).float().div(127.5).sub(1)
-        for optimizer in self._optimizers():
+        for optimizer in (self.d_optimizer, self.g_optimizer):
             optimizer.zero_grad(set_to_none=True)
         record = self._one_pass(real, random) if c.one_pass else self._alternate(real, random)
-        if c.path_length_weight and k % c.path_length_every == 0:
-            record["path_length"] = self._path_length_step(random)
         self._update_average()
         self.step += 1
         return record
 
     def _one_pass(self, real: Tensor, random: torch.Generator) -> dict[str, float]:
         turn, fake = losses.GradientTurn(), self._fake(random)
-        fake_logits = self._see(turn(fake), random)
+        fake_logits = self._see(turn(fake))
         turn.remember(fake_logits)
-        real_loss, record = self._real_loss(real, random)
+        real_loss, record = self._real_loss(real)
         fake_loss = nn.functional.softplus(fake_logits).mean()
-        judge_loss, judge_record = self._judge_loss(real.detach(), fake)
-        (real_loss + fake_loss + judge_loss).backward()
+        (real_loss + fake_loss).backward()
         record |= self._numbers(loss_g=losses.generator_loss(fake_logits), fake=fake_logits.mean(), loss_d=fake_loss)
         record["loss_d"] += record.pop("loss_real")
-        check_finite(record | judge_record, self.step)
-        for optimizer in self._optimizers():
-            optimizer.step()
-        return record | judge_record
-
-    def _judge_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor | float, dict[str, float]]:
-        """Both adversarial losses of the second discriminator from one pass, the mean over its heads."""
-        if self.judge is None:
-            return 0.0, {}
-        turns = [losses.GradientTurn() for _ in self.judge.taps]
-        with self._autocast():
-            fake_logits, real_logits = self.judge(fake, turns=turns), self.judge(real)
-        loss = nn.functional.softplus(fake_logits).mean() + nn.functional.softplus(-real_logits).mean()
-        return self.config.judge_weight * loss, self._numbers(loss_judge=loss)
-
-    def _optimizers(self) -> list[torch.optim.Optimizer]:
-        return [o for o in (self.d_optimizer, self.g_optimizer, self.j_optimizer) if o is not None]
+        check_finite(record, self.step)
+        self.d_optimizer.step()
+        self.g_optimizer.step()
+        return record
 
     def _alternate(self, real: Tensor, random: torch.Generator) -> dict[str, float]:
         with torch.no_grad():
             fake = self._fake(random)
-        fake_loss = nn.functional.softplus(self._see(fake, random)).mean()
-        real_loss, record = self._real_loss(real, random)
+        fake_loss = nn.functional.softplus(self._see(fake)).mean()
+        real_loss, record = self._real_loss(real)
         (real_loss + fake_loss).backward()
         self.d_optimizer.step()
         self.discriminator.requires_grad_(False)
-        fake_logits = self._see(self._fake(random), random)
+        fake_logits = self._see(self._fake(random))
         loss = losses.generator_loss(fake_logits)
         loss.backward()
         self.discriminator.requires_grad_(True)
@@ -181,12 +145,12 @@ class GanTrainer:
         self.g_optimizer.step()
         return record
 
-    def _real_loss(self, real: Tensor, random: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def _real_loss(self, real: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Loss on real images, every `r1_every` steps with the penalty (weighted for its rarity)."""
         c = self.config
         with_r1 = c.r1_gamma > 0 and self.step % c.r1_every == 0
         real = real.requires_grad_(with_r1)
-        logits = self._see(real, random, eager=with_r1)  # a compiled graph has no second derivative
+        logits = self._see(real, eager=with_r1)  # a compiled graph has no second derivative
         loss = nn.functional.softplus(-logits).mean()
         record = self._numbers(loss_real=loss, real=logits.mean(), real_sign=logits.sign().mean())
         if with_r1:
@@ -195,22 +159,7 @@ class GanTrainer:
             loss = loss + 0.5 * gamma * c.r1_every * r1
             self.last_r1 = float(r1.detach())
         record["r1"] = self.last_r1
-        if c.ada_target is not None:
-            record["ada_p"] = self.ada.update(record["real_sign"], c.batch)
         return loss, record
-
-    def _path_length_step(self, random: torch.Generator) -> float:
-        """Penalise path lengths away from their running mean, on half a batch (StyleGAN2, equation 4)."""
-        c = self.config
-        z = torch.randn(max(c.batch // 2, 1), c.style_dim, generator=random).to(self.device)
-        w_plus = self.generator.to_w_plus(self.generator.map(z))
-        lengths = losses.path_lengths(self.generator.synthesize(w_plus), w_plus, generator=random)
-        self.mean_path_length = self.mean_path_length.lerp(lengths.detach().mean(), 0.01)
-        penalty = (lengths - self.mean_path_length).square().mean()
-        self.g_optimizer.zero_grad(set_to_none=True)
-        (c.path_length_weight * c.path_length_every * penalty).backward()
-        self.g_optimizer.step()
-        return float(lengths.detach().mean())
 
     def _fake(self, random: torch.Generator) -> Float[Tensor, " b 3 s s"]:
         """Images from z, a share of them mixed from two z at a random crossover; the mapping runs in float32."""
@@ -225,9 +174,7 @@ class GanTrainer:
                 return self._synthesize(w_plus, noise="random", generator=random)
             return self._synthesize(w_plus)
 
-    def _see(self, images: Tensor, random: torch.Generator, *, eager: bool = False) -> Float[Tensor, " b 1"]:
-        if self.config.ada_target is not None:
-            images = augment(images, self.ada.p, generator=random)
+    def _see(self, images: Tensor, *, eager: bool = False) -> Float[Tensor, " b 1"]:
         with self._autocast():
             return self.discriminator(images) if eager else self._judge(images)
 
@@ -254,8 +201,8 @@ class GanTrainer:
 
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, plain data and tensors."""
-        networks = {name: getattr(self, name).state_dict() for name in self._stateful()}
-        rest = {"step": self.step, "ada_p": self.ada.p, "mean_path_length": self.mean_path_length}
+        networks = {name: getattr(self, name).state_dict() for name in _STATEFUL}
+        rest = {"step": self.step}
         return {**networks, **rest, "extended": self.extended, "config": asdict(self.config), "random": random_states()}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -270,16 +217,11 @@ class GanTrainer:
         if differs:
             name = differs[0]
             raise PspnbError(f"this run has {name}={theirs.get(name)}, not {mine[name]}: resume with the same settings")
-        for name in self._stateful():
+        for name in _STATEFUL:
             getattr(self, name).load_state_dict(state[name])
         self.extended = [*state.get("extended", []), *([[state["step"], theirs["steps"]]] if longer else [])]
-        self.step, self.ada.p = state["step"], state["ada_p"]
-        self.mean_path_length = state["mean_path_length"].to(self.device)
+        self.step = state["step"]
         restore_random_states(state["random"])
-
-    def _stateful(self) -> list[str]:
-        judge = ["judge", "j_optimizer"] if self.judge is not None else []
-        return ["generator", "average", "discriminator", "g_optimizer", "d_optimizer", *judge]
 
     def is_finite(self) -> bool:
         """Whether every weight of the three networks is a number."""
@@ -294,6 +236,7 @@ class GanTrainer:
             return torch.cat([self.average(part) for part in z.split(16)]).float()
 
 
+_STATEFUL = ("generator", "average", "discriminator", "g_optimizer", "d_optimizer")
 _MAY_CHANGE = ("sample_every", "checkpoint_every", "log_every", "compile")
 
 

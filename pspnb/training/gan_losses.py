@@ -1,7 +1,7 @@
 """The losses of StyleGAN2, one function per equation, and the one-pass form of the two adversarial losses.
 
-Sources: non-saturating logistic loss (Goodfellow et al. 2014), R1 (Mescheder et al. 2018), path length regularisation
-(Karras et al. 2020, section 3.2), training generator and discriminator from one pass (Shen et al. 2021).
+Sources: non-saturating logistic loss (Goodfellow et al. 2014), R1 (Mescheder et al. 2018), training generator and discriminator
+from one pass (Shen et al. 2021).
 Chapter: "StyleGAN2 from the inside".
 """
 
@@ -25,16 +25,6 @@ def r1_penalty(logits: Float[Tensor, " b 1"], images: Float[Tensor, " b 3 h w"])
     """||grad_x D(x)||^2 at the real images, batch mean; the caller multiplies by gamma / 2."""
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.float().square().sum(dim=(1, 2, 3)).mean()
-
-
-def path_lengths(
-    images: Float[Tensor, " b 3 h w"], w_plus: Float[Tensor, " b n d"], *, generator: torch.Generator | None = None
-) -> Float[Tensor, " b"]:
-    """|J_w^T y| for an image of standard normal pixels y divided by its side: how far a unit step in w moves the image."""
-    side = (images.shape[2] * images.shape[3]) ** 0.5
-    y = torch.randn(images.shape, generator=generator).to(images) / side
-    (gradient,) = torch.autograd.grad((images * y).sum(), w_plus, create_graph=True)
-    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
 
 
 class TurnGradient(torch.autograd.Function):

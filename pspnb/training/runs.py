@@ -11,7 +11,6 @@ from typing import Any, Literal
 from pspnb.checks import above_zero, at_least, given, seed_in_range
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
-from pspnb.files.atomic import write_json
 from pspnb.files.provenance import hardware
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
@@ -125,8 +124,7 @@ def fit_generator(
     """`train_generator` with a configuration of your own."""
     device = pick_device(device)
     data = split_arrays("train", config.size, n=n_images, device=device)
-    trunk = _trunk(device) if config.judge_weight else None
-    trainer = GanTrainer(config, lambda i: data.images[i.to(data.images.device)], len(data), trunk=trunk, device=device)
+    trainer = GanTrainer(config, lambda i: data.images[i.to(data.images.device)], len(data), device=device)
     fit(
         trainer, Path(out), steps=config.steps, batch=config.batch, resume=resume, progress=progress,
         log_every=config.log_every, sample_every=config.sample_every, checkpoint_every=config.checkpoint_every,
@@ -191,7 +189,7 @@ def _lessons(config: ImitationConfig, out: Path, device: str) -> Lessons:
 
 
 def _trunk(device: str) -> PerceptualNet:
-    """The shipped perceptual instrument, through which the second discriminator looks."""
+    """The shipped perceptual instrument, a loss of the imitation."""
     from pspnb.hub import load_shipped
 
     trunk = load_shipped("world2/perceptual").to(device)
@@ -275,20 +273,6 @@ def ship_imitation(run: str | Path) -> tuple[Path, Path]:
     paths = ship_generator(run), ship_discriminator(run)
     evaluate_shipped()
     return paths
-
-
-def export_history(run: str | Path, out: str | Path, *, points: int = 200) -> Path:
-    """A run's log, thinned to means over `points` stretches, as history.json for the book: name -> list of numbers."""
-    records = read_journal(Path(run) / "log.jsonl")
-    if not records:
-        raise PspnbError(f"no log in {run}: expected the folder of a training run")
-    length = -(-len(records) // points)
-    stretches = [records[i : i + length] for i in range(0, len(records), length)]
-    names = [name for name in records[-1] if all(name in r for s in stretches for r in s)]
-    history = {name: [round(sum(r[name] for r in s) / len(s), 5) for s in stretches] for name in names}
-    path = Path(out) / "history.json"
-    write_json(path, history, indent=None)
-    return path
 
 
 def _provenance(run: Path, state: dict[str, Any], note: str) -> dict[str, Any]:

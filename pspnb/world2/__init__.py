@@ -1,4 +1,9 @@
-"""Facets: procedural portraits of which everything is known. See the chapter "The world of Facets"."""
+"""Facets, world 2: procedural portraits of which everything is known, the next version of `pspnb.facets`.
+
+Faces differ by their geometry, nothing visible hangs on a hash, and `prior` ties every z to its factors. The book and its
+encoders use world 1 until the generator that imitates this world (`pspnb.training.imitation`) has passed its gate
+(`pspnb.measure.gate`); then this package takes the place of `pspnb.facets`.
+"""
 
 from pspnb.world2.classes import CLASS_ID, CLASSES, HELEN_CLASSES, HELEN_FROM_CELEBA, MIRRORED, mirror_labels, to_helen
 from pspnb.world2.dataset import Facets, cache_folder
