@@ -49,7 +49,7 @@ test-unit: $(STAMP)
 	$(PYTEST) -n $(JOBS) tests --ignore=tests/test_notebooks.py --ignore=tests/test_pages.py
 
 test-notebooks: $(STAMP)
-	$(PYTEST) -n $(JOBS) --dist loadfile --nbval notebooks
+	PYTHONPATH=tests $(PYTEST) -p nbval_one_start -n $(JOBS) --dist loadfile --nbval notebooks
 	$(PYTEST) -n $(JOBS) tests/test_notebooks.py
 
 test-pages: book
