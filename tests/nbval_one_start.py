@@ -1,7 +1,8 @@
 """pytest plugin: kernels of parallel nbval workers start one after the other.
 
-A kernel is given ports that were free a moment ago. Two workers that start theirs in the same moment can be given the same ports, and
-one kernel dies before it has answered: seen once in CI, ten cells in error. The Makefile loads this with `-p nbval_one_start`.
+A kernel is given ports that were free a moment ago. Two workers that start theirs in the same moment can be given the same
+ports, and one kernel dies before it has answered: ten cells in error, once in many runs. The Makefile loads this with
+`-p nbval_one_start`.
 """
 
 import contextlib
