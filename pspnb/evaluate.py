@@ -18,6 +18,9 @@ import torch
 from torch import Tensor
 
 from pspnb.errors import PspnbError
+from pspnb.files.atomic import write_bytes
+from pspnb.files.pictures import grid, write_png
+from pspnb.files.provenance import commit, hardware
 from pspnb.measure.answer_key import draw_z, synthesize
 from pspnb.measure.factor_errors import factor_errors
 from pspnb.measure.gate import GATE, GATE_SEED, SHIPPED, Limit, Verdict, judge, measure
@@ -30,9 +33,8 @@ from pspnb.measure.styles import style_shares
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, split_arrays, to_unit
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.export import add_metrics, commit, hardware, write_whole
+from pspnb.training.export import add_metrics
 from pspnb.training.imitation import average_of
-from pspnb.training.png import grid, write_png
 from pspnb.world2 import CLASSES
 
 RESULTS = "book/results/world2"
@@ -81,7 +83,7 @@ def evaluate_generator(
         "seconds": round(time.monotonic() - started, 1),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
-    write_whole(out / "metrics.json", (json.dumps(finite(result), indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(out / "metrics.json", (json.dumps(finite(result), indent=1, allow_nan=False) + "\n").encode())
     return result
 
 

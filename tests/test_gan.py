@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pspnb.errors import PspnbError
+from pspnb.files.pictures import grid, write_png
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training import gan_losses as losses
 from pspnb.training.critic import OnePassDiscriminator
@@ -17,7 +18,6 @@ from pspnb.training.gan import GanConfig, GanTrainer, lr_factor
 from pspnb.training.journal import read_journal
 from pspnb.training.loop import TrainingDiverged, fit
 from pspnb.training.order import batch_indices
-from pspnb.training.png import grid, write_png
 from pspnb.training.runs import ship_generator
 
 CHANNELS = ((4, 8), (8, 8), (16, 8))

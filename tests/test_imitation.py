@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -74,6 +75,27 @@ def test_other_processes_render_the_same_lessons(lessons) -> None:
             if growing.ready(wait=0.1) == (32, 32):
                 break
     assert torch.equal(growing.images, lessons.images) and growing.n_true == lessons.n_true
+
+
+def test_what_ends_the_renderers_is_said_where_lessons_are_asked_for(monkeypatch) -> None:
+    from pspnb.training import lessons as module
+
+    def broken(*_: object, **__: object):
+        raise RuntimeError("no renderer")
+
+    monkeypatch.setattr(module, "rendered", broken)
+    with pytest.raises(RuntimeError, match="no renderer"), GrowingLessons(8, size=16, workers=1):
+        pass
+
+
+def test_taking_in_lessons_does_not_wait_for_more() -> None:
+    """With renderers that never pause, `ready` returns once the queue has been empty, and it takes in what was there."""
+    growing = GrowingLessons(64, size=16, workers=1)
+    image = np.full((16, 3, 16, 16), 7, np.uint8)
+    growing._made.put((slice(0, 16), image))
+    growing._made.put((slice(32, 48), image))
+    assert growing.ready(wait=5.0) == (16, 16) and int(growing.images[40].min()) == 7
+    assert growing.ready() == (16, 16)
 
 
 def test_lessons_come_back_from_their_file(lessons, tmp_path: Path) -> None:

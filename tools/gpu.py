@@ -519,12 +519,12 @@ def collect(out: Path) -> None:
 def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
     import torch
 
+    from pspnb.files.pictures import grid, write_png
     from pspnb.hub import load_shipped
     from pspnb.training.export import half
     from pspnb.training.imitation import ImitationTrainer, shipped_state
     from pspnb.training.lessons import GrowingLessons
     from pspnb.training.loop import fit
-    from pspnb.training.png import grid, write_png
     from pspnb.training.runs import ship_generator
 
     folder = runs / "generator"

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pspnb.files.pictures import grid, write_png
 from pspnb.measure.answer_key import answer_key, synthesize
 from pspnb.measure.between import codes_between
 from pspnb.measure.styles import mixing_grid
 from pspnb.nn.stylegan2 import Generator
-from pspnb.training.png import grid, write_png
 
 COLUMNS = 16
 

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pspnb.errors import PspnbError
+from pspnb.files.provenance import hardware
 from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
@@ -245,7 +246,7 @@ class ImitationTrainer:
             "w_mean": self.w_mean,
             "step": self.step,
             "seconds": self.seconds(),
-            "hardware": hardware_of(self.device),
+            "hardware": hardware(self.device.type),
         }
         rest["images_before"] = self.images_before
         return {**networks, **rest, "config": asdict(self.config), "random": random_states()}
@@ -316,13 +317,6 @@ _STATEFUL = ("generator", "average", "discriminator", "g_optimizer", "d_optimize
 
 def _plain(value: Any) -> Any:
     return [list(v) if isinstance(v, tuple) else v for v in value] if isinstance(value, tuple | list) else value
-
-
-def hardware_of(device: torch.device) -> str:
-    """The processor that a run runs on."""
-    from pspnb.training.export import hardware
-
-    return hardware(device.type)
 
 
 def build_generator(config: ImitationConfig) -> Generator:

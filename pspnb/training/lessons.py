@@ -132,33 +132,42 @@ class GrowingLessons:
         self.images = torch.zeros(n, 3, size, size, dtype=torch.uint8, device=device)
         self.numbers = numbers(factors).to(device)
         self._counts = [0, 0]
-        self._made: queue.SimpleQueue[tuple[slice, Any]] = queue.SimpleQueue()
+        self._made: queue.SimpleQueue[tuple[slice, Any] | Exception] = queue.SimpleQueue()
         self._ended = threading.Event()
         parts = [range(self.n_true), range(self.n_true, n)]
         self._thread = threading.Thread(target=self._collect, args=(factors, parts, size, workers), daemon=True)
 
     def _collect(self, factors: Factors, parts: list[range], size: int, workers: int) -> None:
-        for made in rendered(factors, parts, size, workers=workers):
-            self._made.put(made)
-            if self._ended.is_set():
-                return
+        try:
+            for made in rendered(factors, parts, size, workers=workers):
+                self._made.put(made)
+                if self._ended.is_set():
+                    return
+        except Exception as error:  # raised again where the lessons are asked for
+            self._made.put(error)
 
     def __enter__(self) -> "GrowingLessons":
         self._thread.start()
-        while not all(self._counts):  # nothing can be learned before both kinds have begun
-            self.ready(wait=0.2)
+        wanted = (self.n_true > 0, self.n_true < len(self.images))
+        while not all(count or not kind for count, kind in zip(self._counts, wanted, strict=True)):
+            self.ready(wait=60.0)  # nothing can be learned before both kinds have begun
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
 
     def ready(self, *, wait: float = 0.0) -> tuple[int, int]:
-        """How many of both kinds are there by now; takes in what was rendered since the last call."""
+        """How many of both kinds are there by now; takes in what was rendered since the last call, and waits for the first of it
+        up to `wait` seconds. Raises what ended the renderers."""
         try:
+            made = self._made.get(timeout=wait) if wait else self._made.get_nowait()
             while True:
-                rows, images = self._made.get(timeout=wait) if wait else self._made.get_nowait()
-                self.images[rows] = torch.from_numpy(images).to(self.images.device, non_blocking=True)
+                if isinstance(made, Exception):
+                    raise made
+                rows, images = made
+                self.images[rows] = torch.from_numpy(images).to(self.images.device)
                 kind = int(rows.start >= self.n_true)
                 self._counts[kind] = rows.stop - kind * self.n_true
+                made = self._made.get_nowait()
         except queue.Empty:
             return self._counts[0], self._counts[1]

@@ -63,8 +63,7 @@ def fit(
     TrainingDiverged and leaves the checkpoint before it. Raises PspnbError when `out` holds a run and `resume` is False.
     """
     path = out / "checkpoint.pt"
-    if path.exists() and not resume:
-        raise PspnbError(f"{path} exists: continue it with --resume, or choose another folder")
+    check_new(out, resume=resume)
     if path.exists():
         load_state_of(trainer, path, device=trainer.device)
     journal, first, started = Journal(out / "log.jsonl", keep_until=trainer.step), trainer.step, time.monotonic()
@@ -86,6 +85,12 @@ def fit(
     if trainer.step % checkpoint_every or trainer.step == first:
         _save(trainer, path)
     return trainer.step >= steps or finished()
+
+
+def check_new(out: Path, *, resume: bool) -> None:
+    """PspnbError when the folder holds a run that is not to be resumed."""
+    if (path := out / "checkpoint.pt").exists() and not resume:
+        raise PspnbError(f"{path} exists: continue it with --resume, or choose another folder")
 
 
 def as_numbers(record: Mapping[str, float | Tensor]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
 from pspnb.training.imitation import ImitationConfig, ImitationTrainer, average_of, shipped_state
 from pspnb.training.journal import read_journal
 from pspnb.training.lessons import Lessons, draw_lessons
-from pspnb.training.loop import fit
+from pspnb.training.loop import check_new, fit
 from pspnb.world2.prior import N_NUMBERS, Z_DIM
 from pspnb.world2.render import RENDER_VERSION
 
@@ -162,9 +162,14 @@ def train_imitation(
         config = replace(imitation_config(scale, preset, device=device), compile=compile, **given(**wanted))
     except ValueError as error:
         raise PspnbError(str(error)) from error
+    begun = (out / "checkpoint.pt").exists()
+    check_new(out, resume=resume)  # before minutes go into lessons, and so with what the run starts from
+    start = None
+    if init is not None and not begun:
+        start = shipped_state() if str(init) == "shipped" else load_checkpoint(Path(init) / "checkpoint.pt")
     trainer = ImitationTrainer(config, _lessons(config, out, device), _trunk(device), device=device)
-    if init is not None and not (out / "checkpoint.pt").exists():
-        trainer.start_from(shipped_state() if str(init) == "shipped" else load_checkpoint(Path(init) / "checkpoint.pt"))
+    if start is not None:
+        trainer.start_from(start)
     fit(
         trainer, out, steps=config.steps, batch=config.batch, resume=resume, progress=progress, finished=trainer.finished,
         sample_every=1000, checkpoint_every=500,
