@@ -199,17 +199,31 @@ class UnitMapDistance(nn.Module):
             for m in (m.float() for m in self.maps(images))
         ]
 
-    def distance(self, a: list[Tensor], b: list[Tensor]) -> Float[Tensor, " b"]:
-        """Distance of each pair, from two lists of `features`; 0 for equal images, at most 4."""
-        return torch.stack([(p - q).square().mean(dim=(2, 3)).sum(dim=1) for p, q in zip(a, b, strict=True)]).mean(
-            dim=0
-        )
+    def distance(
+        self, a: list[Tensor], b: list[Tensor], weight: Float[Tensor, " b 1 h w"] | None = None
+    ) -> Float[Tensor, " b"]:
+        """Distance of each pair, from two lists of `features`; 0 for equal images, at most 4.
 
-    def forward(self, x: Float[Tensor, " b 3 h w"], y: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b"]:
-        """Distance of each pair of images; no gradient reaches `y`."""
+        `weight`: how much each pixel counts in the averages over positions (default: all the same).
+        """
+        maps = [(p - q).square().sum(dim=1, keepdim=True) for p, q in zip(a, b, strict=True)]
+        if weight is None:
+            return torch.stack([m.mean(dim=(1, 2, 3)) for m in maps]).mean(dim=0)
+        shares = [F.adaptive_avg_pool2d(weight, m.shape[-2:]) for m in maps]
+        return torch.stack(
+            [(m * s).sum(dim=(1, 2, 3)) / s.sum(dim=(1, 2, 3)) for m, s in zip(maps, shares, strict=True)]
+        ).mean(dim=0)
+
+    def forward(
+        self,
+        x: Float[Tensor, " b 3 h w"],
+        y: Float[Tensor, " b 3 h w"],
+        weight: Float[Tensor, " b 1 h w"] | None = None,
+    ) -> Float[Tensor, " b"]:
+        """Distance of each pair of images; no gradient reaches `y`. `weight`: see `distance`."""
         with torch.no_grad():
             target = self.features(y)
-        return self.distance(self.features(x), target)
+        return self.distance(self.features(x), target, weight)
 
 
 class PerceptualNet(UnitMapDistance):

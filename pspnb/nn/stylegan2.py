@@ -271,19 +271,78 @@ class Generator(nn.Module):
         *,
         noise: NoiseSpec = "const",
         generator: torch.Generator | None = None,
+        start: int = 0,
+        feature: Float[Tensor, " b c h h"] | None = None,
+        rgb: Float[Tensor, " b 3 r r"] | None = None,
     ) -> Float[Tensor, " b 3 H H"]:
-        """Image from w or w+. `noise`: the stored maps, fresh ones (from `generator` if given), or a list of maps."""
+        """Image from w or w+. `noise`: the stored maps, fresh ones (from `generator` if given), or a list of maps.
+
+        `start`: go on behind so many convolutions, from a state as `features` gives it: their output `feature`, and the image
+        `rgb` of the lower resolutions (None counts as black).
+        """
         w_plus = self.to_w_plus(w)
         maps = self._noise_maps(noise, w_plus, generator)
-        # Dense convolutions are fastest in channels_last on CPU (oneDNN) and, in bf16, on CUDA.
-        x = self.input.input.expand(w_plus.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        x = self.conv1(x, w_plus[:, 0], maps[0])
-        rgb = self.to_rgb1(x, w_plus[:, 1])
-        for j, to_rgb in enumerate(self.to_rgbs):
-            x = self.convs[2 * j](x, w_plus[:, 2 * j + 1], maps[2 * j + 1])
-            x = self.convs[2 * j + 1](x, w_plus[:, 2 * j + 2], maps[2 * j + 2])
-            rgb = to_rgb(x, w_plus[:, 2 * j + 3], rgb)
-        return rgb
+        if start:
+            feature = self._checked(feature, start)
+        feature, rgb = self._advance(w_plus, maps, (feature, rgb), range(start, self.n_convs))
+        return self._to_rgb(self.n_convs, feature, w_plus, rgb)
+
+    def features(
+        self,
+        w: Float[Tensor, " b d"] | Float[Tensor, " b n d"],
+        *,
+        upto: int,
+        noise: NoiseSpec = "const",
+        generator: torch.Generator | None = None,
+    ) -> tuple[Float[Tensor, " b c h h"], Float[Tensor, " b 3 r r"] | None]:
+        """The state behind `upto` of the `n_convs` convolutions: their output, and the image of the ToRGBs in front of the last
+        of them (None behind the first). `synthesize(w, start=upto, feature=..., rgb=...)` makes the same image of it."""
+        if not 1 <= upto <= self.n_convs:
+            raise ValueError(f"expected upto in 1..{self.n_convs} for a {self.size} px generator, got {upto}")
+        w_plus = self.to_w_plus(w)
+        maps = self._noise_maps(noise, w_plus, generator)
+        feature, rgb = self._advance(w_plus, maps, (None, None), range(upto))
+        assert feature is not None
+        return feature, rgb
+
+    @property
+    def n_convs(self) -> int:
+        """Number of 3x3 convolutions: 9 at 64 px, 17 at 1024 px."""
+        return len(self.convs) + 1
+
+    def feature_shape(self, upto: int) -> tuple[int, int, int]:
+        """(c, h, h) of the output of convolution number `upto`, counted from 1."""
+        r = 2 ** (upto // 2 + 2)
+        return self.channels[r], r, r
+
+    def _checked(self, feature: Tensor | None, start: int) -> Tensor:
+        if not 1 <= start <= self.n_convs:
+            raise ValueError(f"expected start in 0..{self.n_convs} for a {self.size} px generator, got {start}")
+        expected = self.feature_shape(start)
+        if feature is None or feature.shape[1:] != expected:
+            got = "none" if feature is None else str(tuple(feature.shape))
+            raise ValueError(f"expected a feature of shape (b, {', '.join(map(str, expected))}) for start={start}, got {got}")
+        return feature
+
+    def _advance(
+        self, w_plus: Tensor, maps: Sequence[Tensor | None], state: tuple[Tensor | None, Tensor | None], layers: range
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The state (feature, rgb) behind the convolutions `layers`, counted from 0; convolution k takes style k."""
+        x, rgb = state
+        if x is None:
+            # Dense convolutions are fastest in channels_last on CPU (oneDNN) and, in bf16, on CUDA.
+            x = self.input.input.expand(w_plus.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        for k in layers:
+            if k % 2:  # behind every second convolution, and behind the first, an image leaves
+                rgb = self._to_rgb(k, x, w_plus, rgb)
+            conv = self.convs[k - 1] if k else self.conv1
+            x = conv(x, w_plus[:, k], maps[k])
+        return x, rgb
+
+    def _to_rgb(self, k: int, x: Tensor, w_plus: Tensor, rgb: Tensor | None) -> Tensor:
+        """The ToRGB behind `k` convolutions (an odd number), which takes style k."""
+        layer = self.to_rgb1 if k == 1 else self.to_rgbs[(k - 3) // 2]
+        return layer(x, w_plus[:, k], rgb)
 
     def forward(
         self, z: Float[Tensor, " b k"], *, truncation: float = 1.0, noise: NoiseSpec = "const"

@@ -1,7 +1,7 @@
 """Factors as what a network is trained to say: which outputs it has, their target values, and where they can be seen.
 
-A factor that nothing in the picture shows must not be asked for: the colour of the frame without glasses, the phase of a
-plain wall. `SHOWN_BY` says what shows each factor, and a test compares it with the renderer.
+A factor that nothing in the picture shows must not be asked for: the colour of the frame without glasses, the scale
+of a plain wall. `SHOWN_BY` says what shows each factor, and a test compares it with the renderer.
 Chapter: "The world of Facets".
 """
 
@@ -38,7 +38,7 @@ AMBIGUOUS = {
     "background_pattern": ("dots", "tiles", "leaves", "bokeh", "rays"),
     "cloth_pattern": ("checks", "dots", "argyle", "florets"),
 }
-"""Patterns that other directions and phases draw as well, a quarter turn or half a period on: nobody can read which it was."""
+"""Patterns that other directions draw as well, a quarter turn on: nobody can read which it was."""
 
 # Factor -> what shows it, of which one must hold. A factor that isn't named shows in every picture.
 SHOWN_BY: dict[str, Gate] = {
@@ -52,12 +52,8 @@ SHOWN_BY: dict[str, Gate] = {
     "hair_part": _these("hair_style", "parted", "bob", "long"),
     "background_scale": {"background_pattern": None},
     "background_angle": _but("background_pattern", *AMBIGUOUS["background_pattern"]),
-    "background_phase_x": _these("background_pattern", "waves", "rays"),
-    "background_phase_y": _these("background_pattern", "stripes", "waves"),
     "cloth_scale": {"cloth_pattern": None},
     "cloth_angle": _these("cloth_pattern", "stripes"),
-    "cloth_phase_x": _these("cloth_pattern", "zigzag"),
-    "cloth_phase_y": _these("cloth_pattern", "stripes", "zigzag"),
 }
 
 

@@ -1,8 +1,9 @@
 """A StyleGAN2 that imitates its world: `ImitationTrainer`, its configuration, its data.
 
 Every z has true factors (`pspnb.world2.prior`), so the generator has a teacher: the renderer's picture of the same factors, in
-L1 and in the LPIPS form (imitative learning, DiscoFaceGAN, Deng et al. 2020). A discriminator adds what an average of pictures
-lacks, sharpness, and teaches the codes that have no truth: style-mixed ones, ones between two w, ones near the mean latent.
+L1 and in the LPIPS form (imitative learning, DiscoFaceGAN, Deng et al. 2020). Eyes, brows, mouths, glasses and jewellery are few
+pixels and count more; a head that is not kept names every pixel's class from the last feature map, so that these layers know
+where things are. A discriminator adds what an average of pictures lacks, sharpness, and teaches the codes that have no truth: style-mixed ones, ones between two w, ones near the mean latent.
 Every random number of step k is a function of (seed, k). Chapter: "StyleGAN2 from the inside".
 """
 
@@ -14,8 +15,8 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from pspnb.errors import PspnbError
 from pspnb.files.provenance import hardware
@@ -31,7 +32,11 @@ from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.lessons import GrowingLessons, Lessons
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
+from pspnb.world2 import CLASSES
 from pspnb.world2.prior import Z_DIM, draw_z, factors_of
+
+DETAILS = ("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip", "ear_r", "neck_l")
+"""Classes of few pixels by which people are told apart; together about a twentieth of a picture."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class ImitationConfig:
     decay_from: float = 0.6  # share of the training after which lr falls along a half cosine
     pixel_weight: float = 2.0  # of L1
     perceptual_weight: float = 1.0
+    detail: float = 4.0  # how much more pixels of `DETAILS` count, in both
+    label_weight: float = 0.1  # of the cross entropy of each pixel's class
     adversarial_weight: float = 0.1  # on the discriminator's gradient into the generator; .3 made the trial worse
     adversarial_from: float = 0.25  # share of the training after which the discriminator takes part
     d_lr: float = 2e-3
@@ -93,18 +100,21 @@ class ImitationTrainer:
             torch.manual_seed(config.seed)
             self.generator = build_generator(config).to(self.device)
             self.discriminator = OnePassDiscriminator(config.size, channels=dict(config.d_channels)).to(self.device)
+            self.classes = nn.Conv2d(self.generator.channels[config.size], len(CLASSES), 1).to(self.device)
+        self.details = torch.tensor([name in DETAILS for name in CLASSES], device=self.device)
         self.mapping = cast(PriorMapping, self.generator.style)
         self.average = deepcopy(self.generator).requires_grad_(False).eval()
         self.w_mean = torch.zeros(config.style_dim, device=self.device)
         c = config.r1_every / (config.r1_every + 1)  # lazy regularisation (StyleGAN2, appendix B)
         fused = self.device.type == "cuda"
-        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), config.lr, betas=(0.9, 0.99), fused=fused)
+        taught = [*self.generator.parameters(), *self.classes.parameters()]
+        self.g_optimizer = torch.optim.Adam(taught, config.lr, betas=(0.9, 0.99), fused=fused)
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), config.d_lr * c, betas=(0.0, 0.99**c), fused=fused
         )
         self.step, self.seconds_before, self.images_before = 0, 0.0, 0
         self.started: float | None = None
-        self._synthesize, self._see = self.generator.synthesize, self.discriminator.forward
+        self._synthesize, self._see = self._draw_and_name, self.discriminator.forward
         self._distance = self.perceptual.forward
         if config.compile:
             self._synthesize, self._see = torch.compile(self._synthesize), torch.compile(self._see)
@@ -155,7 +165,7 @@ class ImitationTrainer:
         crossover = torch.randint(1, self.generator.n_styles, (half,), generator=random)
         where = torch.cat([first, second, real]).to(d, non_blocking=True)
         take = where[: c.batch]
-        out = {"x": lessons.images[take], "numbers": lessons.numbers[take]}
+        out = {"x": lessons.images[take], "labels": lessons.labels[take], "numbers": lessons.numbers[take]}
         if critical:
             ramp = min(1.0, (progress - c.adversarial_from) / 0.05) if c.adversarial_from > 0 else 1.0
             take = where[c.batch :]
@@ -168,7 +178,8 @@ class ImitationTrainer:
         """Losses and gradients of one step; nothing here waits for the device."""
         c, g = self.config, self.generator
         critical = kind != "imitate"
-        weights = [*g.parameters(), *(self.discriminator.parameters() if critical else ())]
+        weights = [*g.parameters(), *self.classes.parameters()]
+        weights += self.discriminator.parameters() if critical else []
         torch._foreach_zero_(keep_gradients(weights))
         x = inputs["x"].float().div(127.5).sub(1)
         w = self.mapping.map_numbers(inputs["numbers"])
@@ -177,20 +188,34 @@ class ImitationTrainer:
         if critical:
             codes = torch.cat([codes, self._fake_codes(inputs)])
         with self._autocast():
-            y = self._synthesize(codes)
+            y, logits = self._synthesize(codes, c.batch)
         y = y.float()
-        imitated = y[: c.batch]
+        imitated, labels = y[: c.batch], inputs["labels"].long()
+        weight = self._weight(labels)
         with self._autocast():
-            distance = self._distance(imitated, x).float().mean()
-        l1 = (imitated - x).abs().mean()
-        loss = c.pixel_weight * l1 + c.perceptual_weight * distance
-        record = {"l1": l1.detach(), "perceptual": distance.detach()}
+            distance = self._distance(imitated, x, weight).float().mean()
+        l1 = ((imitated - x).abs() * weight).mean() / weight.mean()
+        entropy = (F.cross_entropy(logits.float(), labels, reduction="none") * weight[:, 0]).mean() / weight.mean()
+        loss = c.pixel_weight * l1 + c.perceptual_weight * distance + c.label_weight * entropy
+        record = {"l1": l1.detach(), "perceptual": distance.detach(), "entropy": entropy.detach()}
         if critical:
             fake = torch.cat([imitated[: c.batch // 2], y[c.batch :]])
             critic, more = self._criticise(fake, inputs, with_r1=kind == "criticise with r1")
             loss, record = loss + critic, record | more
         loss.backward()
         return record
+
+    def _draw_and_name(self, codes: Float[Tensor, " b n d"], n: int) -> tuple[Tensor, Tensor]:
+        """Images (b, 3, s, s), and class logits (n, 19, s, s) of the first `n`."""
+        g = self.generator
+        feature, rgb = g.features(codes, upto=g.n_convs)
+        images = g.synthesize(codes, start=g.n_convs, feature=feature, rgb=rgb)
+        return images, self.classes(feature[:n])
+
+    def _weight(self, labels: Int[Tensor, " b s s"]) -> Float[Tensor, " b 1 s s"]:
+        """How much each pixel counts: `detail` on `DETAILS` and one pixel around them, 1 elsewhere."""
+        near = F.max_pool2d(self.details[labels].float()[:, None], 3, 1, 1)
+        return 1 + (self.config.detail - 1) * near
 
     def _fake_codes(self, inputs: Mapping[str, Tensor]) -> Float[Tensor, " h n d"]:
         """Codes without a truth, from pairs of w (a, b): half mixed by styles, a quarter between them, a quarter truncated."""
@@ -253,8 +278,9 @@ class ImitationTrainer:
 
     def start_from(self, state: Mapping[str, Any]) -> None:
         """Begin with the weights of another run (its `state`, or the small file that a GPU run leaves), optimisers fresh."""
-        for name in ("generator", "average", "discriminator"):
-            getattr(self, name).load_state_dict({k: v.float() for k, v in state[name].items()})
+        for name in ("generator", "average", "discriminator", "classes"):
+            if name in state:  # what is shipped of a run has no "classes"
+                getattr(self, name).load_state_dict({k: v.float() for k, v in state[name].items()})
         self.w_mean.copy_(state["w_mean"])
         self.images_before = state.get("images_before", 0) + state["step"] * state["config"]["batch"]
 
@@ -283,7 +309,7 @@ class ImitationTrainer:
 
     def is_finite(self) -> bool:
         """Whether every weight of the three networks is a number."""
-        networks = (self.generator, self.average, self.discriminator)
+        networks = (self.generator, self.average, self.discriminator, self.classes)
         return all(bool(torch.isfinite(p).all()) for n in networks for p in n.parameters())
 
     @torch.no_grad()
@@ -312,7 +338,7 @@ class _Scale(torch.autograd.Function):
         return gradient * weight, None
 
 
-_STATEFUL = ("generator", "average", "discriminator", "g_optimizer", "d_optimizer")
+_STATEFUL = ("generator", "average", "discriminator", "classes", "g_optimizer", "d_optimizer")
 
 
 def _plain(value: Any) -> Any:

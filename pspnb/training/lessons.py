@@ -1,4 +1,4 @@
-"""What an imitating generator learns from: the renderer's pictures of drawn factors, beside the numbers of these factors.
+"""What an imitating generator learns from: the renderer's pictures and label maps of drawn factors, beside their numbers.
 
 Half of the pictures are drawn as in the world, the others with even choices, so that rare kinds are seen often. They are rendered
 before the training, or (`GrowingLessons`) by other processes while it runs. Chapter: "StyleGAN2 from the inside".
@@ -26,9 +26,11 @@ from pspnb.world2.prior import draw_z, even_choices, factors_of, numbers
 
 @dataclass(frozen=True)
 class Lessons:
-    """The teacher's pictures and the numbers of their factors; the first `n_true` are drawn as in the world, the others evenly."""
+    """The teacher's pictures, their classes and the numbers of their factors; the first `n_true` are drawn as in the world, the
+    others evenly."""
 
     images: UInt8[Tensor, " n 3 s s"]
+    labels: UInt8[Tensor, " n s s"]
     numbers: Float[Tensor, " n m"]
     n_true: int
 
@@ -40,7 +42,8 @@ class Lessons:
         """To one safetensors file, written aside and renamed."""
         path = Path(path)
         aside = path.with_suffix(".tmp")
-        tensors = {"images": self.images.cpu(), "numbers": self.numbers.cpu(), "n_true": torch.tensor(self.n_true)}
+        tensors = {name: getattr(self, name).cpu() for name in ("images", "labels", "numbers")}
+        tensors["n_true"] = torch.tensor(self.n_true)
         save_file(tensors, aside)
         aside.replace(path)
 
@@ -48,7 +51,7 @@ class Lessons:
     def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> "Lessons":
         """What `save` wrote."""
         t = load_file(path)
-        return cls(t["images"].to(device), t["numbers"].to(device), int(t["n_true"]))
+        return cls(*(t[name].to(device) for name in ("images", "labels", "numbers")), int(t["n_true"]))
 
 
 def lesson_factors(n: int, *, even: float, seed: int) -> tuple[Factors, int]:
@@ -74,12 +77,14 @@ def draw_lessons(
     factors, n_true = lesson_factors(n, even=even, seed=seed)
     if workers:
         images = torch.empty(n, 3, size, size, dtype=torch.uint8)
-        for rows, part in rendered(factors, [range(n)], size, workers=workers):
-            images[rows] = torch.from_numpy(part)
+        labels = torch.empty(n, size, size, dtype=torch.uint8)
+        for rows, part, classes in rendered(factors, [range(n)], size, workers=workers):
+            images[rows], labels[rows] = torch.from_numpy(part), torch.from_numpy(classes)
     else:
         batch = 1024 if torch.device(device).type == "cuda" else 64
-        images = render_arrays(factors, torch.arange(n), size, device=device, batch=batch, progress=progress).images
-    return Lessons(images.to(device), numbers(factors).to(device), n_true)
+        drawn = render_arrays(factors, torch.arange(n), size, device=device, batch=batch, progress=progress)
+        images, labels = drawn.images, drawn.labels
+    return Lessons(images.to(device), labels.to(device), numbers(factors).to(device), n_true)
 
 
 CHUNK = 256  # images a process renders at a time
@@ -87,8 +92,8 @@ CHUNK = 256  # images a process renders at a time
 
 def rendered(
     factors: Factors, parts: list[range], size: int, *, workers: int
-) -> Iterator[tuple[slice, UInt8[np.ndarray, " k 3 s s"]]]:
-    """Rows of `factors`, rendered by `workers` processes in chunks taken from the `parts` in turn: (rows, images)."""
+) -> Iterator[tuple[slice, UInt8[np.ndarray, " k 3 s s"], UInt8[np.ndarray, " k s s"]]]:
+    """Rows of `factors`, rendered by `workers` processes in chunks taken from the `parts` in turn: (rows, images, labels)."""
     queues = [[range(i, min(i + CHUNK, part.stop)) for i in range(part.start, part.stop, CHUNK)] for part in parts]
     longest = max((len(q) for q in queues), default=0)
     order = [q[i] for i in range(longest) for q in queues if i < len(q)]
@@ -100,15 +105,18 @@ def rendered(
     finally:
         os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
     with pool:
-        for rows, images in zip(order, pool.imap(_render, jobs), strict=True):
-            yield slice(rows.start, rows.stop), images
+        for rows, (images, labels) in zip(order, pool.imap(_render, jobs), strict=True):
+            yield slice(rows.start, rows.stop), images, labels
 
 
-def _render(job: tuple[dict[str, np.ndarray], int]) -> UInt8[np.ndarray, " k 3 s s"]:
+def _render(
+    job: tuple[dict[str, np.ndarray], int],
+) -> tuple[UInt8[np.ndarray, " k 3 s s"], UInt8[np.ndarray, " k s s"]]:
     torch.set_num_threads(1)
     factors, size = job
     given = {name: torch.from_numpy(value) for name, value in factors.items()}
-    return render_arrays(given, torch.arange(len(given["yaw"])), size).images.numpy()
+    drawn = render_arrays(given, torch.arange(len(given["yaw"])), size)
+    return drawn.images.numpy(), drawn.labels.numpy()
 
 
 class GrowingLessons:
@@ -130,9 +138,10 @@ class GrowingLessons:
     ):
         factors, self.n_true = lesson_factors(n, even=even, seed=seed)
         self.images = torch.zeros(n, 3, size, size, dtype=torch.uint8, device=device)
+        self.labels = torch.zeros(n, size, size, dtype=torch.uint8, device=device)
         self.numbers = numbers(factors).to(device)
         self._counts = [0, 0]
-        self._made: queue.SimpleQueue[tuple[slice, Any] | Exception] = queue.SimpleQueue()
+        self._made: queue.SimpleQueue[tuple[slice, Any, Any] | Exception] = queue.SimpleQueue()
         self._ended = threading.Event()
         parts = [range(self.n_true), range(self.n_true, n)]
         self._thread = threading.Thread(target=self._collect, args=(factors, parts, size, workers), daemon=True)
@@ -164,8 +173,9 @@ class GrowingLessons:
             while True:
                 if isinstance(made, Exception):
                     raise made
-                rows, images = made
+                rows, images, labels = made
                 self.images[rows] = torch.from_numpy(images).to(self.images.device)
+                self.labels[rows] = torch.from_numpy(labels).to(self.labels.device)
                 kind = int(rows.start >= self.n_true)
                 self._counts[kind] = rows.stop - kind * self.n_true
                 made = self._made.get_nowait()

@@ -152,8 +152,6 @@ TABLE: Final[tuple[Factor, ...]] = (
     _kind(_F, "background_palette", _even(*map(str, range(BACKGROUND_PALETTES))), "its two colours"),
     _kind(_F, "background_scale", _even(*PATTERN_SCALES), "size of the pattern"),
     _kind(_F, "background_angle", _even(*PATTERN_ANGLES), "direction of the pattern, degrees counter-clockwise"),
-    _turns(_F, "background_phase_x", "shift along the pattern's direction"),
-    _turns(_F, "background_phase_y", "shift across it"),
     _kind(_F, "glasses", {"none": 0.70, "round": 0.12, "square": 0.12, "tinted": 0.06}, "glasses"),
     _kind(_F, "glasses_colour", _even(*FRAMES), "colour of the frame"),
     _kind(_F, "hat", {"none": 0.82, "beanie": 0.07, "cap": 0.06, "sun hat": 0.05}, "hat"),
@@ -167,8 +165,6 @@ TABLE: Final[tuple[Factor, ...]] = (
     _kind(_F, "cloth_palette", _even(*map(str, range(CLOTH_PALETTES))), "colours of the clothes"),
     _kind(_F, "cloth_scale", _even(*PATTERN_SCALES), "size of the pattern"),
     _kind(_F, "cloth_angle", _even(*PATTERN_ANGLES), "direction of the pattern, degrees counter-clockwise"),
-    _turns(_F, "cloth_phase_x", "shift along the pattern's direction"),
-    _turns(_F, "cloth_phase_y", "shift across it"),
 )
 BY_NAME: Final[dict[str, Factor]] = {f.name: f for f in TABLE}
 IDENTITY_FACTORS: Final = tuple(f.name for f in TABLE if f.group == "identity")

@@ -163,7 +163,7 @@ def _derived(m: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _patterns(f: Factors) -> dict[str, Tensor]:
-    """Directions as cosine and sine, scales as cycles per unit, phases as they are."""
+    """Directions as cosine and sine, scales as cycles per unit."""
     half = 0.5**0.5
     slant = torch.tensor([0.0, -half, 0.0, half])[f["background_angle"]]
     out = {
@@ -174,7 +174,6 @@ def _patterns(f: Factors) -> dict[str, Tensor]:
         out[f"{name}_cos"] = torch.tensor([1.0, half, 0.0, -half])[f[f"{name}_angle"]]
         out[f"{name}_sin"] = torch.tensor([0.0, half, 1.0, half])[f[f"{name}_angle"]]
         out[f"{name}_cycles"] = torch.tensor(cycles)[f[f"{name}_scale"]]
-        out |= {f"{name}_{k}": f[f"{name}_{k}"] for k in ("phase_x", "phase_y")}
     return out
 
 

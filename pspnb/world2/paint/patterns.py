@@ -1,7 +1,7 @@
 """Patterns of clothes and walls. Every pattern gives weights in [0, 1] that mix curated colours.
 
-Each one repeats in whole turns of its two phases, so that phase 0 and phase 1 are the same picture, and its mirror image
-is the same pattern in other directions and phases (see `facets.mirror`). Edges are soft: a wall lies behind the focus.
+Every pattern lies where its mirror image is the same pattern, with 45 and 135 degrees exchanged (see `world2.mirror`): lattices
+have a cell's centre in the middle of the picture, waves a crest. Edges are soft: a wall lies behind the focus.
 """
 
 import torch
@@ -57,6 +57,8 @@ def _cloth_florets(u, v, p, q):
     return ramp(r2 * (2.6 - 1.6 * star), 0.180, 0.120), ramp(r2, 0.026, 0.010)
 
 
+# How far, in turns, each one is shifted.
+_SHIFTS = (0.0, 0.25, 0.25, 0.0, 0.0, 0.25, 0.0)
 _CLOTHS = (None, _cloth_stripes, _cloth_checks, _cloth_dots, _cloth_zigzag, _cloth_argyle, _cloth_florets)
 
 
@@ -73,7 +75,7 @@ def weave(x: Tensor, y: Tensor, z: Tensor, s: Samples, carry) -> tuple[Tensor, T
         px, py = x.index_select(0, rows) * sub.cloth_cycles, y.index_select(0, rows) * sub.cloth_cycles
         a, b = px * sub.cloth_cos + py * sub.cloth_sin, py * sub.cloth_cos - px * sub.cloth_sin
         two, three = pattern(
-            a + sub.cloth_phase_x, b + sub.cloth_phase_y, px + sub.cloth_phase_x, py * 0.6 + sub.cloth_phase_y
+            a + _SHIFTS[kind], b + _SHIFTS[kind], px + _SHIFTS[kind], py * 0.6 + _SHIFTS[kind]
         )
         second.index_copy_(0, rows, two)
         if three is not None:
@@ -92,23 +94,25 @@ def _gradient(a, b, x, y, s):
 
 
 def _stripes(a, b, x, y, s):
-    return _soft_square(sin_turns(b * 0.8 + s.background_phase_y), 1.1) * 0.75
+    return _soft_square(sin_turns(b * 0.8 + 0.25), 1.1) * 0.75
 
 
 def _dots(a, b, x, y, s):
-    _, _, du, dv = _cells(a + s.background_phase_x, b + s.background_phase_y)
+    _, _, du, dv = _cells(a, b)
     return ramp(du * du + dv * dv, 0.15, 0.05) * 0.8
 
 
 def _tiles(a, b, x, y, s):
-    odd_i, odd_j, du, dv = _cells(a + 2.0 * s.background_phase_x, b + 2.0 * s.background_phase_y)
+    odd_i, odd_j, du, dv = _cells(a + 0.5, b + 0.5)
     shade = 0.20 + 0.55 * (odd_i - odd_j).abs() + 0.25 * odd_i * odd_j
     return shade * ramp(torch.maximum(du.abs(), dv.abs()), 0.49, 0.40)
 
 
 def _waves(a, b, x, y, s):
-    bend = 0.20 * sin_turns(a * 0.5 + s.background_phase_x)
-    return _soft_square(sin_turns(b * 0.8 + s.background_phase_y + bend), 1.1) * 0.75
+    # upright ones part in the middle, slanted ones bend the other way in a mirror
+    b = torch.where(s.background_cos == 0, b.abs(), b)
+    bend = torch.where(s.background_cos < 0, -0.20, 0.20) * sin_turns(a * 0.5 + 0.25)
+    return _soft_square(sin_turns(b * 0.8 + 0.25 + bend), 1.1) * 0.75
 
 
 def _rays(a, b, x, y, s):
@@ -116,18 +120,18 @@ def _rays(a, b, x, y, s):
     cx, cy = x - s.sun_x, y - 0.85
     turn = cx / (cx.abs() + cy.abs() + 1e-3)
     turn = torch.where(cy < 0, 2.0 - turn, turn)
-    return _soft_square(sin_turns(turn * (5.0 - s.background_scale) + s.background_phase_x), 1.2) * 0.65
+    return _soft_square(sin_turns(turn * (5.0 - s.background_scale) + 0.25), 1.2) * 0.65
 
 
 def _leaves(a, b, x, y, s):
-    odd_i, odd_j, du, dv = _cells(a + 2.0 * s.background_phase_x, b + 2.0 * s.background_phase_y)
+    odd_i, odd_j, du, dv = _cells(a, b)
     tilt = 1.0 - 2.0 * (odd_i - odd_j).abs()
     along, across = (du + tilt * dv) * 0.7071, (dv - tilt * du) * 0.7071
     return ramp(across.abs() - 0.21 * (1.0 - along * along * 5.0), 0.03, -0.05) * 0.75
 
 
 def _bokeh(a, b, x, y, s):
-    u, v = a * 0.8 + 2.0 * s.background_phase_x, b * 0.8 + 2.0 * s.background_phase_y
+    u, v = a * 0.8 + 0.5, b * 0.8 + 0.5
     odd_i, odd_j, du, dv = _cells(u, v)
     size = 0.07 + 0.12 * (odd_i - odd_j).abs()
     large = ramp(du * du + dv * dv, size, size * 0.55) * (0.80 - 0.25 * (odd_i - odd_j).abs())
