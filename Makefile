@@ -63,7 +63,7 @@ lab: $(STAMP)
 	$(VENV)/bin/jupyter lab notebooks
 
 weights: $(STAMP)
-	$(PY) -m pspnb.training.weights
+	$(PY) -m pspnb.recipes.weights
 
 bench: $(STAMP)
 	$(PY) benchmarks/inference.py

@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from _second import blur_zero_insert, linear, modconv_per_sample
 
 from pspnb.losses import IdentityLoss, LossWeights, LPIPSLoss
+from pspnb.models.psp import PSP
 from pspnb.nn.backbones import FaceEmbedder, IRBackbone
 from pspnb.nn.backbones import PReLU as FastPReLU
 from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.nn.stylegan2 import noise_shapes
-from pspnb.psp import PSP
 from pspnb.training.data import Batches, Pair
 
 

@@ -27,7 +27,7 @@ from _second import synthesize_per_sample
 
 from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.nn.stylegan2 import Generator
-from pspnb.training.export import commit, hardware
+from pspnb.recipes.ship import commit, hardware
 from pspnb.training.precision import computes_in_bf16
 
 GROUPS = {

@@ -40,16 +40,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _published import PublishedForm
 
 from pspnb.losses import IdentityLoss, LPIPSLoss, build_terms, l2
+from pspnb.models.psp import PSP
 from pspnb.nn.backbones import FaceEmbedder
 from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
-from pspnb.psp import PSP
+from pspnb.recipes.encoders import BATCH, TRAINING, VARIANTS, build_psp, facets_losses
+from pspnb.recipes.ship import commit, hardware
 from pspnb.tasks import TASKS
 from pspnb.training.data import Batches, Pair, PairArrays
-from pspnb.training.export import commit, hardware
 from pspnb.training.processes import processes
-from pspnb.training.recipes import BATCH, TRAINING, VARIANTS, build_psp, facets_losses
 from pspnb.training.run import Run
 from pspnb.training.trainer import TrainConfig
 
@@ -85,7 +85,7 @@ def networks(scale: str) -> tuple[PSP, nn.Module, IdentityLoss, TrainConfig, int
     """Model, distance, identity loss, recipe and image size of a scale; what is not shipped has random weights."""
     torch.manual_seed(0)
     if scale == "facets64":
-        from pspnb.hub import load_shipped
+        from pspnb.models.zoo import load_shipped
 
         generator = load_shipped("facets64/generator")
         assert isinstance(generator, Generator)

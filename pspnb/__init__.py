@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from pspnb.models.psp import PSP
     from pspnb.nn.stylegan2 import Generator
-    from pspnb.psp import PSP
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "available", "load", "load_generator", "load_identity"]
@@ -26,9 +26,9 @@ __all__ = ["__version__", "available", "load", "load_generator", "load_identity"
 
 def available() -> list[str]:
     """Names of the shipped models, such as "facets64/generator"; each can be given to `load`."""
-    from pspnb import hub
+    from pspnb.models import zoo
 
-    return hub.available()
+    return zoo.available()
 
 
 def load(
@@ -44,12 +44,12 @@ def load(
     `generator`: of an encoder's run, where it isn't any more where training found it. `start_from_latent_avg`: of a
     checkpoint that doesn't say. Raises `pspnb.errors.LoadError` with one line that says what was expected.
     """
-    from pspnb import checkpoints
     from pspnb.errors import LoadError
+    from pspnb.models import official
 
     opened = _shipped_or_run(name_or_file, device, generator)
     if opened is None and generator is None:
-        return checkpoints.load_psp(name_or_file, device=device, start_from_latent_avg=start_from_latent_avg)
+        return official.load_psp(name_or_file, device=device, start_from_latent_avg=start_from_latent_avg)
     if opened is None or (generator is not None and not _is_run(name_or_file)):
         raise LoadError(f"{name_or_file}: only the run of an encoder takes a generator; other models bring their own")
     if start_from_latent_avg is not None:
@@ -60,14 +60,14 @@ def load(
 def load_generator(name_or_file: str | Path, *, device: str = "cpu") -> Generator:
     """A generator: shipped, a rosinality `.pt` file, an NVIDIA StyleGAN2-ADA `.pkl` file, or a run of `pspnb train generator`;
     also that of a pSp model or run."""
-    from pspnb import checkpoints
     from pspnb.errors import LoadError
+    from pspnb.models import official
+    from pspnb.models.psp import PSP
     from pspnb.nn.stylegan2 import Generator
-    from pspnb.psp import PSP
 
     opened = _shipped_or_run(name_or_file, device)
     if opened is None:
-        return checkpoints.load_generator(name_or_file, device=device)
+        return official.load_generator(name_or_file, device=device)
     if isinstance(opened, PSP):
         return opened.decoder
     if not isinstance(opened, Generator):
@@ -77,26 +77,26 @@ def load_generator(name_or_file: str | Path, *, device: str = "cpu") -> Generato
 
 def load_identity(name_or_file: str | Path, *, device: str = "cpu") -> nn.Module:
     """A face-recognition network with unit-length embeddings: shipped, IR-SE50 or CurricularFace file, or the run of one."""
-    from pspnb import checkpoints
+    from pspnb.models import official
 
     opened = _shipped_or_run(name_or_file, device)
-    return opened if opened is not None else checkpoints.load_identity(name_or_file, device=device)
+    return opened if opened is not None else official.load_identity(name_or_file, device=device)
 
 
 def _shipped_or_run(name: str | Path, device: str, generator: str | Path | Generator | None = None) -> nn.Module | None:
     """The module of a shipped name or of a training run; None for everything else, which is a published file."""
-    from pspnb import hub
+    from pspnb.models import zoo
 
-    if str(name) in hub.available():
-        return hub.load_shipped(str(name), device=device)
+    if str(name) in zoo.available():
+        return zoo.load_shipped(str(name), device=device)
     if not _is_run(name):
         return None
-    from pspnb.training.run_models import load_run
+    from pspnb.models.runs import load_run
 
     return load_run(name, device=device, generator=generator)
 
 
 def _is_run(name: str | Path) -> bool:
-    from pspnb.training.run_models import is_run
+    from pspnb.models.runs import is_run
 
     return bool(str(name)) and is_run(name)

@@ -74,8 +74,8 @@ class Translate:
     def run(self) -> int:
         import pspnb
         from pspnb.device import pick_device
-        from pspnb.psp import PSP
-        from pspnb.translate import parse_layers, task_of, translate
+        from pspnb.editing.translate import parse_layers, task_of, translate
+        from pspnb.models.psp import PSP
 
         if not self.n_samples:
             _refuse_given(self, ("seed",), "belongs to --n-samples N, several outputs for each input")
@@ -126,7 +126,7 @@ class Align:
 
     def run(self) -> int:
         from pspnb.align import MAX_SIZE, align_folder
-        from pspnb.download import YUNET_LICENCE, yunet_is_here
+        from pspnb.files.download import YUNET_LICENCE, yunet_is_here
 
         if self.detector is None and 16 <= self.size <= MAX_SIZE and not yunet_is_here():
             print(f"downloading the YuNet face detector, 0.3 MB, licence {YUNET_LICENCE}")
@@ -153,16 +153,16 @@ class Models:
     def run(self) -> int:
         import json
 
-        from pspnb import hub
+        from pspnb.models import zoo
 
         if self.name is not None:
-            print(json.dumps(hub.card(self.name), indent=2, ensure_ascii=False))
+            print(json.dumps(zoo.card(self.name), indent=2, ensure_ascii=False))
             return 0
-        print("shipped models:" if hub.available() else "no models are shipped with this installation")
-        for name in hub.available():
+        print("shipped models:" if zoo.available() else "no models are shipped with this installation")
+        for name in zoo.available():
             print(name, *_card_lines(name), sep="\n    ")
         print("\nofficial files, to be downloaded by you (their licences are their authors'):")
-        for name, file in hub.OFFICIAL.items():
+        for name, file in zoo.OFFICIAL.items():
             print(name, file.what, file.url, f"licence: {file.licence}", sep="\n    ")
         return 0
 
@@ -262,8 +262,8 @@ class Train:
 
     def run(self) -> int:
         from pspnb.device import pick_device
-        from pspnb.training.instrument_runs import train_instrument
-        from pspnb.training.runs import train_generator, train_imitation
+        from pspnb.recipes.generators import train_generator, train_imitation
+        from pspnb.recipes.instruments import train_instrument
 
         self._refuse_strangers()
         at_least(1, steps=self.steps, batch=self.batch, images=self.images)
@@ -312,7 +312,7 @@ class Train:
         _refuse_given(self, strangers, f"is not an option of {kind}, which would be trained without regard to it")
 
     def _task(self, device: str) -> int:
-        from pspnb.training.recipes import train_encoder
+        from pspnb.recipes.encoders import train_encoder
 
         if self.name is not None:
             raise PspnbError(f"expected no name after the task {self.what}, got {self.name!r}")
@@ -386,7 +386,7 @@ class Evaluate:
                 "expected a run or model, or --table1: pspnb evaluate RUN_OR_NAME, pspnb evaluate --table1"
             )
         if self.table1:
-            from pspnb.ablate import table1
+            from pspnb.measure.ablate import table1
 
             alien = ("data", "sources", "task", "generator", "identity", "lpips")
             _refuse_given(self, alien, "is not an option of --table1, which is measured on Facets")
@@ -395,7 +395,7 @@ class Evaluate:
             table1(out=self.out, n=n, n_optimise=optimised, seed=self.seed, device=device)
             print((self.out / "table1.md").read_text(encoding="utf-8"))
             return 0
-        from pspnb.evaluate_encoder import evaluate
+        from pspnb.measure.evaluate_encoder import evaluate
 
         _refuse_given(self, ("n_optimise",), "belongs to --table1")
         assert self.what is not None
@@ -548,9 +548,9 @@ def _finish(report) -> int:
 
 
 def _card_lines(name: str) -> list[str]:
-    from pspnb import hub
+    from pspnb.models import zoo
 
-    card = hub.card(name)
+    card = zoo.card(name)
     numbers = [f"{key} {value}" for key, value in card.get("metrics", {}).items()]
     more = [f"and {len(numbers) - 6} more (pspnb models {name})"] if len(numbers) > 6 else []
     metrics = ", ".join(numbers[:6] + more)

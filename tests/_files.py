@@ -14,10 +14,10 @@ from _golden import fill_module, fill_state, gauss, golden_keys
 from _second import blur_zero_insert
 from torch import Tensor, nn
 
+from pspnb.models.psp import PSP
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.ops import make_kernel
 from pspnb.nn.stylegan2 import Generator
-from pspnb.psp import PSP
 
 STYLE_DIM = 32
 WIDTHS = (16, 16, 24, 32, 48)

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from pspnb.losses import IdentityLoss, LossWeights, LPIPSLoss, build_terms
+from pspnb.models.psp import PSP
 from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.nn.stylegan2 import Generator
-from pspnb.psp import PSP
 from pspnb.tasks import TASKS
 from pspnb.training.data import Batches, PairArrays
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from _tiny import TinyFace, tiny_arrays, tiny_psp
 
-from pspnb import ablate, evaluate_encoder
-from pspnb.ablate import HYBRID, OPTIMISATION, PSP_ROW, claims, measure, table1, table_of
-from pspnb.ablate_pictures import worst
-from pspnb.ablate_runs import ablation_rows
-from pspnb.ablate_table import NAIVE_ROW, NO_ID, PAPER, ROWS, W_ROW, markdown
 from pspnb.errors import LoadError, PspnbError
-from pspnb.evaluate_encoder import evaluate, evaluate_model
-from pspnb.optimise import invert
-from pspnb.reconstruction import as_unit, compare, interval, paired, quotient, seconds_in_turns
+from pspnb.inversion.optimise import invert
+from pspnb.measure import ablate, evaluate_encoder
+from pspnb.measure.ablate import HYBRID, OPTIMISATION, PSP_ROW, claims, measure, table1, table_of
+from pspnb.measure.ablate_pictures import worst
+from pspnb.measure.ablate_runs import ablation_rows
+from pspnb.measure.ablate_table import NAIVE_ROW, NO_ID, PAPER, ROWS, W_ROW, markdown
+from pspnb.measure.evaluate_encoder import evaluate, evaluate_model
+from pspnb.measure.reconstruction import as_unit, compare, interval, paired, quotient, seconds_in_turns
 from pspnb.tasks import TASKS
 
 QUALITY = {"similarity", "lpips", "mse", "psnr", "ssim"}
@@ -212,16 +212,16 @@ def test_rows_that_are_not_shipped_are_left_out_and_said(small_world, monkeypatc
             return tiny_psp().eval()
         raise LoadError(f"{name} was trained on another generator")
 
-    monkeypatch.setattr("pspnb.hub.load_shipped", load)
-    monkeypatch.setattr("pspnb.hub.available", lambda: [PSP_ROW, W_ROW])
-    monkeypatch.setattr("pspnb.hub.card", lambda name: {"sha256": "0"})
+    monkeypatch.setattr("pspnb.models.zoo.load_shipped", load)
+    monkeypatch.setattr("pspnb.models.zoo.available", lambda: [PSP_ROW, W_ROW])
+    monkeypatch.setattr("pspnb.models.zoo.card", lambda name: {"sha256": "0"})
     with caplog.at_level(logging.WARNING):
         result = table1(out=tmp_path, n=3, n_optimise=0, turns=1, progress=False)
     lines = result["provenance"]["left_out"]
     assert list(result["rows"]) == [PSP_ROW] and len(lines) == 4 == len(caplog.records)
     assert f"{NAIVE_ROW}: not shipped yet" in lines and any("another generator" in line for line in lines)
     assert all(line in (tmp_path / "table1.md").read_text() for line in lines)
-    monkeypatch.setattr("pspnb.hub.available", lambda: [])
+    monkeypatch.setattr("pspnb.models.zoo.available", lambda: [])
     with pytest.raises(PspnbError, match="at least one shipped encoder"):
         table1(out=tmp_path, n=3, models=[NO_ID], progress=False)
 
@@ -363,7 +363,7 @@ def test_a_folder_without_runs_is_an_error(tmp_path):
 
 
 def test_runs_are_written_from_the_command_line(tmp_path):
-    from pspnb.ablate_runs import main
+    from pspnb.measure.ablate_runs import main
 
     write_log(tmp_path / "runs" / "psp", [4.0, 2.0, 1.0, 1.0])
     main([str(tmp_path / "runs"), str(tmp_path / "out"), "--n", "0"])

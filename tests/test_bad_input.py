@@ -17,8 +17,9 @@ from _golden import image, uint8_image
 from PIL import Image
 
 import pspnb
-from pspnb import checkpoints, images
 from pspnb.errors import ImageError, LoadError, PspnbError
+from pspnb.files import images
+from pspnb.models import official
 from pspnb.nn.discriminator import Discriminator
 from pspnb.nn.ops import make_kernel
 
@@ -323,14 +324,14 @@ def test_tensors_of_any_shape_give_our_error(put, content, seed):
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     psp = tiny_psp()
-    checkpoints.save_psp(psp, tmp_path / "x.pt")
+    official.save_psp(psp, tmp_path / "x.pt")
     before = (tmp_path / "x.pt").read_bytes()
 
     def full(_):
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "fsync", full)
-    refused(checkpoints.save_psp, psp, tmp_path / "x.pt", match="cannot write: No space left", kind=PspnbError)
+    refused(official.save_psp, psp, tmp_path / "x.pt", match="cannot write: No space left", kind=PspnbError)
     assert (tmp_path / "x.pt").read_bytes() == before and os.listdir(tmp_path) == ["x.pt"]
 
 

@@ -22,8 +22,8 @@ from _files import (
 from _golden import assert_close, gauss, golden, golden_keys, image, pieces
 
 import pspnb
-from pspnb import checkpoints
 from pspnb.errors import LoadError
+from pspnb.models import official
 from pspnb.nn.backbones import FaceEmbedder
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 
@@ -88,7 +88,7 @@ def test_heads_that_widen_at_their_end(save, options):
 @pytest.mark.parametrize("units, depth", [((3, 4, 14, 3), 50), ((3, 13, 30, 3), 100), ((3, 8, 36, 3), 152)])
 def test_depth_where_stages_have_equal_width(save, units, depth):
     encoder = tiny_encoder(units=units, widths=(8, 8, 8, 8, 8))
-    original = pspnb.psp.PSP(encoder, tiny_generator(), latent_avg=torch.zeros(STYLE_DIM)).eval()
+    original = pspnb.models.psp.PSP(encoder, tiny_generator(), latent_avg=torch.zeros(STYLE_DIM)).eval()
     assert pspnb.load(save(psp_content(original))).encoder.units == GradualStyleEncoder(8, depth=depth).units == units
 
 
@@ -215,7 +215,7 @@ def test_save_psp_writes_the_official_format(tmp_path, kind):
     psp = tiny_psp(kind)
     if kind != "gradual":
         psp.encoder._input_size = 256
-    checkpoints.save_psp(psp, tmp_path / "out.pt")
+    official.save_psp(psp, tmp_path / "out.pt")
     content = torch.load(tmp_path / "out.pt", weights_only=True)
     assert set(content) == {"state_dict", "opts", "latent_avg"}
     assert set(content["state_dict"]) == set(psp_content(psp)["state_dict"])
@@ -270,7 +270,7 @@ def test_generator_files_of_before_buffers(save):
 
 def test_generator_without_noise(tmp_path):
     original = tiny_generator(noise=False)
-    checkpoints.save_generator(original, tmp_path / "g.pt")
+    official.save_generator(original, tmp_path / "g.pt")
     loaded = pspnb.load_generator(tmp_path / "g.pt")
     w = gauss("w", (1, STYLE_DIM))
     assert not loaded.has_noise and torch.equal(loaded.synthesize(w), original.synthesize(w))
@@ -397,7 +397,7 @@ def test_peak_memory_is_at_most_1_3_times_the_file(published_file):
     What importing costs is subtracted.
     """
     code = """
-        import pspnb.checkpoints
+        import pspnb.models.official
         torch.set_num_threads(1)
         before = peak()
         psp = pspnb.load(sys.argv[1])

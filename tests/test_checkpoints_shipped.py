@@ -13,8 +13,9 @@ from _golden import gauss, image
 from safetensors.torch import save_file
 
 import pspnb
-from pspnb import download, hub
 from pspnb.errors import DownloadError, LoadError
+from pspnb.files import download
+from pspnb.models import zoo as hub
 
 CHANNELS = {"4": 24, "8": 20, "16": 16, "32": 12}
 GENERATOR = {"class": "Generator", "kwargs": {"size": 32, "style_dim": STYLE_DIM, "n_mlp": 3, "channels": CHANNELS}}

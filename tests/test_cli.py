@@ -371,7 +371,7 @@ def test_version(pspnb_command):
 
 
 def test_the_task_comes_from_the_name_of_the_file():
-    from pspnb.translate import task_of
+    from pspnb.editing.translate import task_of
 
     psp = tiny_psp()
     assert task_of(psp, model_name="a/psp_celebs_super_resolution.pt").name == "super_resolution"
@@ -393,14 +393,14 @@ def test_facets(pspnb_command, mistake, tmp_path):
 
 def test_train_hands_its_arguments_on(pspnb_command, mistake, monkeypatch, tmp_path):
     """What training does is tested elsewhere."""
-    from pspnb.training import instrument_runs, runs
+    from pspnb.recipes import generators, instruments
 
     seen = {}
     monkeypatch.setattr(
-        runs, "train_generator", lambda **kwargs: seen.update(kwargs) or kwargs["out"] / "checkpoint.pt"
+        generators, "train_generator", lambda **kwargs: seen.update(kwargs) or kwargs["out"] / "checkpoint.pt"
     )
     instead = lambda name, **kwargs: seen.update(kwargs, name=name) or "there"  # noqa: E731
-    monkeypatch.setattr(instrument_runs, "train_instrument", instead)
+    monkeypatch.setattr(instruments, "train_instrument", instead)
     arguments = ("train", "generator", "--out", tmp_path / "run", "--steps", 7, "--device", "cpu", "--resume")
     assert pspnb_command(*arguments)[:2] == (0, [f"checkpoint -> {tmp_path / 'run' / 'checkpoint.pt'}"])
     assert seen["steps"] == 7 and seen["resume"] and seen["scale"] == "facets64" and seen["device"] == "cpu"
@@ -529,7 +529,7 @@ def test_codes_of_the_library_can_be_drawn(pspnb_command, models, tmp_path):
 
 def test_from_python(models, photos, tmp_path):
     """The same without the command line."""
-    from pspnb.translate import task_of, translate
+    from pspnb.editing.translate import task_of, translate
 
     psp = pspnb.load(models / "photo.pt")
     report = translate(psp, photos, tmp_path / "out", task=task_of(psp), progress=False)

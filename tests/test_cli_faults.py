@@ -77,8 +77,8 @@ def test_an_unset_shell_variable_is_not_the_current_folder(mistake, tmp_path, mo
 
 
 def test_an_empty_path_from_python(tmp_path, monkeypatch):
-    from pspnb.folders import plan_jobs
-    from pspnb.images import find_images
+    from pspnb.files.folders import plan_jobs
+    from pspnb.files.images import find_images
 
     monkeypatch.chdir(tmp_path)
     _picture(tmp_path / "x.png")

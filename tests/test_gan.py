@@ -12,13 +12,13 @@ from torch import Tensor
 from pspnb.errors import PspnbError
 from pspnb.files.pictures import grid, write_png
 from pspnb.nn.stylegan2 import Generator
+from pspnb.recipes.generators import ship_generator
 from pspnb.training import gan_losses as losses
 from pspnb.training.critic import OnePassDiscriminator
 from pspnb.training.gan import GanConfig, GanTrainer, lr_factor
 from pspnb.training.journal import read_journal
 from pspnb.training.loop import TrainingDiverged, fit
 from pspnb.training.order import batch_indices
-from pspnb.training.runs import ship_generator
 
 CHANNELS = ((4, 8), (8, 8), (16, 8))
 TINY = GanConfig(
@@ -190,7 +190,7 @@ def test_the_shipped_pair_trains_on() -> None:
     """Shipped G and D know their trade (D prefers real images a little), and a few steps move G the right way."""
     from pspnb.facets import render, sample_factors
     from pspnb.files.pictures import to_levels
-    from pspnb.hub import available, load_shipped
+    from pspnb.models.zoo import available, load_shipped
 
     if not {"facets64/generator", "facets64/discriminator"} <= set(available()):
         pytest.skip("facets64/generator and facets64/discriminator are not shipped yet")
@@ -255,7 +255,7 @@ def test_samples_log_and_shipping(tmp_path: Path) -> None:
     path = ship_generator(tmp_path / "run", name="tiny/generator", folder=tmp_path / "zoo")
     from safetensors.torch import load_file
 
-    from pspnb.hub import build
+    from pspnb.models.zoo import build
 
     card, tensors = json.loads(path.with_suffix(".json").read_text()), load_file(path)
     rebuilt = build(card["architecture"])
@@ -297,7 +297,7 @@ def test_png_writer_is_read_back_exactly(tmp_path: Path) -> None:
 
 
 def test_the_noise_study_trains_compares_and_goes_on(tmp_path) -> None:
-    from pspnb.training.studies import WATCHED, draw, noise_study
+    from pspnb.recipes.studies import WATCHED, draw, noise_study
 
     channels = ((4, 8), (8, 8), (16, 8), (32, 8), (64, 4))
     config = replace(TINY, size=64, channels=channels, d_channels=channels, steps=2)

@@ -14,8 +14,8 @@ import torch
 from _golden import uint8_image
 from PIL import Image
 
-from pspnb import images
 from pspnb.errors import ImageError, PspnbError
+from pspnb.files import images
 
 PICTURE = uint8_image("picture", 12, 16, 3)
 
@@ -203,7 +203,7 @@ def test_a_file_system_that_is_full(tmp_path):
     code = """
 import numpy as np, sys
 from PIL import Image
-from pspnb.images import write_image
+from pspnb.files.images import write_image
 write_image(Image.fromarray(np.random.RandomState(0).randint(0, 255, (200, 200, 3), np.uint8)), sys.argv[1])
 """
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))  # noqa: E731

@@ -21,13 +21,13 @@ HEAVY = (
 
 LIGHT_MODULES = (
     "pspnb",
-    "pspnb.psp",
+    "pspnb.models.psp",
     "pspnb.losses",
     "pspnb.tasks",
     "pspnb.transforms",
     "pspnb.facets",
-    "pspnb.checkpoints",
-    "pspnb.hub",
+    "pspnb.models.official",
+    "pspnb.models.zoo",
     "pspnb.training.gan",
     "pspnb.training.ranger",
 )
@@ -47,7 +47,7 @@ def test_import_loads_nothing_heavy(module):
 
 def test_the_list_of_heavy_modules_would_notice():
     """matplotlib is named by the check once viz is imported: the check above can fail."""
-    code = f"import sys, pspnb.viz; print([m for m in {HEAVY!r} if m in sys.modules])"
+    code = f"import sys, pspnb.show.figures; print([m for m in {HEAVY!r} if m in sys.modules])"
     assert "matplotlib" in _python(code) and "ipywidgets" not in _python(code)
 
 

@@ -8,10 +8,10 @@ import torch
 from _golden import uint8_image
 from PIL import Image
 
-from pspnb import images
 from pspnb.align import Face, FaceDetector, align_file, upright_face
 from pspnb.device import pick_device
 from pspnb.errors import AlignError, ImageError, PspnbError
+from pspnb.files import images
 from pspnb.transforms import CELEBA_COLOURS, labels_of_colours, merge_part_masks
 
 LABELS = (np.arange(40 * 40).reshape(40, 40) // 85).astype(np.uint8)

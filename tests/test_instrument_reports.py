@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.hub import available, load_shipped
-from pspnb.training import instrument_runs, reports
+from pspnb.models.zoo import available, load_shipped
+from pspnb.recipes import instruments
+from pspnb.training import reports
 from pspnb.training.arrays import (
     FacetsArrays,
     concat_arrays,
@@ -158,9 +159,9 @@ def test_distortions_are_what_they_say(data: FacetsArrays) -> None:
 def test_report_takes_any_images_with_known_factors(data: FacetsArrays) -> None:
     noisy = FacetsArrays(255 - data.images, data.labels, data.factors, data.identity)
     network = build_instrument("factors").eval()
-    assert instrument_runs.report("factors", network, data=noisy)["error_yaw"] > 0
-    assert instrument_runs.report("parsing", Oracle(data), data=noisy)["mean_iou"] == 1.0
-    assert instrument_runs.report("identity", Oracle(data), data=noisy)["accuracy"] == 1.0
+    assert instruments.report("factors", network, data=noisy)["error_yaw"] > 0
+    assert instruments.report("parsing", Oracle(data), data=noisy)["mean_iou"] == 1.0
+    assert instruments.report("identity", Oracle(data), data=noisy)["accuracy"] == 1.0
 
 
 # ---- from run to zoo -----------------------------------------------------------------------------------------------
@@ -168,17 +169,17 @@ def test_report_takes_any_images_with_known_factors(data: FacetsArrays) -> None:
 
 def tiny_run(folder, data: FacetsArrays, name: str = "identity_eval"):
     """A finished run of three steps."""
-    return instrument_runs.train_instrument(name, out=folder, steps=3, device="cpu", arrays=data, progress=False).parent
+    return instruments.train_instrument(name, out=folder, steps=3, device="cpu", arrays=data, progress=False).parent
 
 
 def test_an_export_carries_what_shipping_needs(data: FacetsArrays, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(instrument_runs, "report", lambda name, network: {"accuracy": 0.5})
+    monkeypatch.setattr(instruments, "report", lambda name, network: {"accuracy": 0.5})
     monkeypatch.setattr("pspnb.training.instruments.hardware", lambda device: "Some GPU")
     run = tiny_run(tmp_path / "run", data)
-    export = instrument_runs.export_instrument(run, tmp_path / "x.safetensors")
+    export = instruments.export_instrument(run, tmp_path / "x.safetensors")
     assert export.stat().st_size < 4_000_000
-    one = instrument_runs.ship_instrument("identity_eval", run, folder=tmp_path / "a")
-    two = instrument_runs.ship_instrument("identity_eval", export, folder=tmp_path / "b")
+    one = instruments.ship_instrument("identity_eval", run, folder=tmp_path / "a")
+    two = instruments.ship_instrument("identity_eval", export, folder=tmp_path / "b")
     assert one.read_bytes() == two.read_bytes()
     cards = [json.loads(path.with_suffix(".json").read_text()) for path in (one, two)]
     assert cards[0] == cards[1] and cards[0]["hardware"] == "Some GPU" and cards[0]["steps"] == 3
@@ -188,7 +189,7 @@ def test_an_export_carries_what_shipping_needs(data: FacetsArrays, tmp_path, mon
 def test_only_runs_and_exports_are_read(tmp_path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"nothing")
     with pytest.raises(PspnbError, match="neither the folder of a run nor an exported instrument"):
-        instrument_runs.read_run(tmp_path / "x.safetensors")
+        instruments.read_run(tmp_path / "x.safetensors")
     with pytest.raises(PspnbError, match="make one with save_arrays"):
         load_arrays(tmp_path / "x.safetensors")
 
@@ -203,34 +204,32 @@ def test_arrays_come_back_from_their_file(data: FacetsArrays, tmp_path) -> None:
 
 
 def test_training_arrays_are_the_split_and_its_lookalikes(monkeypatch) -> None:
+    monkeypatch.setattr(instruments, "split_arrays", lambda *a, n, **k: several_views("train", n // 4, 4, 32, seed=1))
     monkeypatch.setattr(
-        instrument_runs, "split_arrays", lambda *a, n, **k: several_views("train", n // 4, 4, 32, seed=1)
+        instruments, "lookalike_arrays", lambda people, views, **k: lookalike_arrays(people, views, size=32)
     )
-    monkeypatch.setattr(
-        instrument_runs, "lookalike_arrays", lambda people, views, **k: lookalike_arrays(people, views, size=32)
-    )
-    both = instrument_runs.training_arrays(n=8, people=2)
+    both = instruments.training_arrays(n=8, people=2)
     assert both.identity.tolist() == [0] * 4 + [1] * 4 + [LOOKALIKES] * 4 + [LOOKALIKES + 1] * 4
-    assert len(instrument_runs.training_arrays(n=8, people=0)) == 8
+    assert len(instruments.training_arrays(n=8, people=0)) == 8
 
 
 @pytest.mark.slow
 def test_all_instruments_train_in_processes_of_their_own(data: FacetsArrays, tmp_path) -> None:
     arrays = save_arrays(tmp_path / "arrays.safetensors", data)
     names = ("identity_eval", "factors")
-    made = instrument_runs.train_all_instruments(
+    made = instruments.train_all_instruments(
         tmp_path, device="cpu", arrays=arrays, names=names, steps=50, seconds_each=4.0, at_once=1
     )
     assert set(made) == set(names)
     for name in names:
-        weights, about = instrument_runs.read_run(made[name])
+        weights, about = instruments.read_run(made[name])
         assert about["finished"] and 1 <= about["step"] <= 50 and about["config"]["seconds"] == 4
         assert architecture(name)["class"] and set(weights) == set(build_instrument(name).state_dict())
 
 
 def test_a_failing_instrument_costs_only_itself(tmp_path) -> None:
     (tmp_path / "arrays").write_bytes(b"no arrays")
-    made = instrument_runs.train_all_instruments(
+    made = instruments.train_all_instruments(
         tmp_path, device="cpu", arrays=tmp_path / "arrays", names=("factors",), steps=1
     )
     assert made == {} and "not a file of Facets arrays" in (tmp_path / "factors" / "stderr.txt").read_text()

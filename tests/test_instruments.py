@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.hub import available, build, load_shipped
-from pspnb.metrics import class_iou, confusion
+from pspnb.measure.metrics import class_iou, confusion
+from pspnb.models.zoo import available, build, load_shipped
 from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualJudge, PerceptualNet, PlainEmbedder
+from pspnb.recipes.ship import ship
+from pspnb.recipes.weights import Stage, clock, run, seconds_left, stages
 from pspnb.training import instrument_losses
 from pspnb.training.arrays import FacetsArrays, render_arrays, to_unit
-from pspnb.training.export import ship
 from pspnb.training.factor_targets import (
     AMBIGUOUS,
     CIRCULAR,
@@ -39,7 +40,6 @@ from pspnb.training.instruments import (
     shift,
 )
 from pspnb.training.margins import ArcFace, CurricularFace
-from pspnb.training.weights import Stage, clock, run, seconds_left, stages
 from pspnb.world2 import BY_NAME, Factors, edit, identity_of, render, sample_factors
 
 

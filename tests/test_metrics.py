@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pspnb import metrics
+from pspnb.measure import metrics
 
 
 def gen(seed: int = 0) -> torch.Generator:

@@ -11,10 +11,9 @@ import torch
 from _gate import K, Renderer, coded, coded_instruments, coded_key, gen
 from torch import Tensor
 
-from pspnb import evaluate
 from pspnb.errors import PspnbError
 from pspnb.losses.perceptual import LPIPSLoss
-from pspnb.measure import gate, intervals, pixels
+from pspnb.measure import evaluate_generator, gate, intervals, pixels
 from pspnb.measure.answer_key import AnswerKey, answer_key, draw_z, pooled, pooled_labels
 from pspnb.measure.between import codes_between
 from pspnb.measure.factor_errors import error, factor_errors
@@ -353,10 +352,10 @@ def tiny_generator() -> Generator:
 def test_the_whole_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """The command writes where --out says, every line is printed, and a generator that fails is no error of the command."""
     monkeypatch.setattr("pspnb.load_generator", lambda name, device="cpu": tiny_generator())
-    monkeypatch.setattr(evaluate, "shipped_instruments", lambda **_: untrained())
-    monkeypatch.setattr(evaluate, "style_shares", partial(evaluate.style_shares, pairs=8))
+    monkeypatch.setattr(evaluate_generator, "shipped_instruments", lambda **_: untrained())
+    monkeypatch.setattr(evaluate_generator, "style_shares", partial(evaluate_generator.style_shares, pairs=8))
     out = tmp_path / "here"
-    assert evaluate.main(["--out", str(out), "--n", "32", "--device", "cpu"]) == 0
+    assert evaluate_generator.main(["--out", str(out), "--n", "32", "--device", "cpu"]) == 0
     printed = capsys.readouterr().out.splitlines()
     result = json.loads((out / "metrics.json").read_text())
     assert len(printed) == len(gate.GATE) + 1 and all(text[:4] in ("PASS", "MISS") for text in printed[:-1])
@@ -367,7 +366,7 @@ def test_the_whole_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert set(result["factor_errors"]) == set(HEADS)
     for name in ("truth", "samples", "midpoint", "truncated", "mixed", "latent_avg", "mixing"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    card = evaluate.card_metrics(result)
+    card = evaluate_generator.card_metrics(result)
     assert card["gate_lines"] == len(gate.GATE) and card["frechet_floor_identity_eval"] > 0
 
 
@@ -375,12 +374,12 @@ def test_a_run_that_imitates_is_judged_by_its_folder(tmp_path: Path) -> None:
     config = ImitationConfig(style_dim=8, n_mlp=2, hidden=8, channels=tuple((r, 8) for r in (4, 8, 16, 32, 64)))
     average = build_generator(config)
     save_checkpoint(tmp_path / "checkpoint.pt", {"config": asdict(config), "average": average.state_dict()})
-    found = evaluate.read_generator(str(tmp_path))
+    found = evaluate_generator.read_generator(str(tmp_path))
     z = draw_z(found, 2, seed=0)
     assert torch.equal(found(z), average.eval()(z)) and float(found.latent_avg.abs().max()) > 0
     save_checkpoint(tmp_path / "checkpoint.pt", {"config": {"size": 64}, "average": {}})
     with pytest.raises(PspnbError, match="without a teacher"):
-        evaluate.read_generator(str(tmp_path))
+        evaluate_generator.read_generator(str(tmp_path))
 
 
 def test_the_short_verdict_on_what_is_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,9 +392,9 @@ def test_the_short_verdict_on_what_is_shipped(monkeypatch: pytest.MonkeyPatch) -
 
 def test_bad_input_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr("pspnb.load_generator", lambda name, device="cpu": Renderer())
-    monkeypatch.setattr(evaluate, "shipped_instruments", lambda **_: untrained())
+    monkeypatch.setattr(evaluate_generator, "shipped_instruments", lambda **_: untrained())
     for arguments, words in ((["--n", "3"], "at least 16 z"), (["--device", "tpu9"], "cannot use the device")):
-        assert evaluate.main(["--out", str(tmp_path), *arguments]) == 2
+        assert evaluate_generator.main(["--out", str(tmp_path), *arguments]) == 2
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1 and words in lines[0]
     assert list(tmp_path.iterdir()) == []

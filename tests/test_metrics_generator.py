@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pspnb import hub
 from pspnb.measure import populations, styles
 from pspnb.measure.answer_key import draw_z, synthesize
+from pspnb.models import zoo
 from pspnb.nn.instruments import FactorNet, ParsingNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, render_arrays, to_unit
@@ -50,7 +50,7 @@ def test_swapping_every_style_changes_everything_and_none_nothing(networks, monk
 
 def test_only_factors_that_the_instrument_reads_are_asked() -> None:
     """A share of a difference that is noise of the instrument would be a number without a meaning."""
-    read = hub.card("facets64/factors")["metrics"]
+    read = zoo.card("facets64/factors")["metrics"]
     for names in styles.FACTOR_GROUPS.values():
         for name in names:
             assert read.get(f"r2_{name}", read.get(f"accuracy_{name}")) > 0.7, name

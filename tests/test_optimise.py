@@ -12,10 +12,10 @@ from _tiny import tiny_psp
 
 import pspnb
 from pspnb.errors import PspnbError
+from pspnb.inversion.optimise import Step, frozen, invert, learning_rate
 from pspnb.losses import l2, w_norm
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
-from pspnb.optimise import Step, frozen, invert, learning_rate
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +339,7 @@ def test_unknown_space_is_refused(generator):
 def test_shipped_generator_draws_a_portrait_again():
     """Twenty steps on a portrait of the test split lower the loss to under half of the mean latent's."""
     from pspnb import facets
-    from pspnb.training.recipes import facets_losses
+    from pspnb.recipes.encoders import facets_losses
 
     generator = pspnb.load("facets64/generator")
     distance, _ = facets_losses()

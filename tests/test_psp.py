@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from _golden import assert_close, fill_module, gauss, golden, image, pieces
 
+from pspnb.models.psp import PSP
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator
-from pspnb.psp import PSP
 
 
 def check(compared: set, data: dict, case: str, img: torch.Tensor, codes: torch.Tensor | None = None):

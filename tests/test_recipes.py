@@ -7,18 +7,18 @@ import pytest
 import torch
 from _tiny import tiny_arrays
 
-from pspnb import hub
 from pspnb.cli import main
 from pspnb.errors import LoadError, PspnbError
+from pspnb.models import zoo
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator
+from pspnb.recipes import encoders, ship_encoders
+from pspnb.recipes.weights import ENCODERS
 from pspnb.tasks import TASKS
-from pspnb.training import recipes, shipping
 from pspnb.training.trainer import TrainConfig
-from pspnb.training.weights import ENCODERS
 
 shipped = pytest.mark.skipif(
-    "facets64/generator" not in hub.available(), reason="facets64/generator is not shipped yet"
+    "facets64/generator" not in zoo.available(), reason="facets64/generator is not shipped yet"
 )
 
 
@@ -26,17 +26,17 @@ shipped = pytest.mark.skipif(
 def quick(monkeypatch):
     """Recipes of four steps on twelve pictures."""
     monkeypatch.setattr(
-        recipes,
+        encoders,
         "facets_arrays",
         lambda task, split, size, n=None, progress=True: tiny_arrays(
             12, labels=19 if task.source == "labels" else None
         ),
     )
-    monkeypatch.setattr(recipes, "BATCH", {"facets64": 4})
+    monkeypatch.setattr(encoders, "BATCH", {"facets64": 4})
     config = TrainConfig(
         steps=4, lr=1e-3, average=0.5, validate_every=2, checkpoint_every=2, picture_every=0, log_every=1
     )
-    monkeypatch.setattr(recipes, "TRAINING", {"facets64": config})
+    monkeypatch.setattr(encoders, "TRAINING", {"facets64": config})
 
 
 def small_generator() -> Generator:
@@ -45,15 +45,15 @@ def small_generator() -> Generator:
 
 def test_variants_change_what_they_say() -> None:
     g, task = small_generator(), TASKS["inversion"]
-    build = lambda name: recipes.build_psp(task, recipes.VARIANTS[name], generator=g)  # noqa: E731
+    build = lambda name: encoders.build_psp(task, encoders.VARIANTS[name], generator=g)  # noqa: E731
     psp = build("psp")
     assert isinstance(psp.encoder, GradualStyleEncoder) and set(psp.encoder.maps) == {0, 1, 2}
     assert isinstance(build("w").encoder, WEncoder) and isinstance(build("naive_wplus").encoder, NaiveWPlusEncoder)
     assert set(build("largest_map").encoder.maps) == {2} and set(build("smallest_map").encoder.maps) == {0}
     assert not build("from_zero").start_from_latent_avg and psp.start_from_latent_avg
-    weights = {name: recipes.loss_weights(task, recipes.VARIANTS[name]) for name in recipes.VARIANTS}
+    weights = {name: encoders.loss_weights(task, encoders.VARIANTS[name]) for name in encoders.VARIANTS}
     assert weights["no_id"] == replace(task.weights, id=0.0) and weights["no_lpips"] == replace(task.weights, lpips=0.0)
-    assert recipes.loss_weights(task, recipes.VARIANTS["no_id"], {"w_norm": 0.5}).w_norm == 0.5
+    assert encoders.loss_weights(task, encoders.VARIANTS["no_id"], {"w_norm": 0.5}).w_norm == 0.5
     assert all(weights[n] == task.weights for n in weights if n not in ("no_id", "no_lpips"))
     w = build("w").encode(torch.zeros(1, 3, 64, 64))
     assert torch.equal(w - g.latent_avg, (w - g.latent_avg)[:, :1].expand_as(w)), (
@@ -62,13 +62,13 @@ def test_variants_change_what_they_say() -> None:
 
 
 def test_a_seed_gives_the_same_start_whatever_the_global_state() -> None:
-    task, variant, g = TASKS["inversion"], recipes.VARIANTS["psp"], small_generator()
+    task, variant, g = TASKS["inversion"], encoders.VARIANTS["psp"], small_generator()
     torch.manual_seed(1)
-    a = recipes.build_psp(task, variant, generator=g, seed=3)
+    a = encoders.build_psp(task, variant, generator=g, seed=3)
     before = torch.get_rng_state()
-    b = recipes.build_psp(task, variant, generator=g, seed=3)
+    b = encoders.build_psp(task, variant, generator=g, seed=3)
     assert torch.equal(before, torch.get_rng_state())
-    c = recipes.build_psp(task, variant, generator=g, seed=4)
+    c = encoders.build_psp(task, variant, generator=g, seed=4)
     pairs = list(zip(a.encoder.parameters(), b.encoder.parameters(), c.encoder.parameters(), strict=True))
     assert all(torch.equal(x, y) for x, y, _ in pairs) and any(not torch.equal(x, z) for x, _, z in pairs)
 
@@ -76,10 +76,10 @@ def test_a_seed_gives_the_same_start_whatever_the_global_state() -> None:
 @shipped
 @pytest.mark.parametrize("variant", ENCODERS)
 def test_every_encoder_fits_into_a_shipped_file(variant) -> None:
-    from pspnb.training.export import MAX_BYTES, half
+    from pspnb.recipes.ship import MAX_BYTES, half
 
-    g = hub.load_shipped("facets64/generator")
-    psp = recipes.build_psp(TASKS["inversion"], recipes.VARIANTS[variant], generator=g)
+    g = zoo.load_shipped("facets64/generator")
+    psp = encoders.build_psp(TASKS["inversion"], encoders.VARIANTS[variant], generator=g)
     size = sum(t.numel() * t.element_size() for t in half(psp.encoder.state_dict()).values())
     assert size < MAX_BYTES - 50_000
     assert psp(torch.zeros(2, 3, 64, 64)).shape == (2, 3, 64, 64)
@@ -87,26 +87,26 @@ def test_every_encoder_fits_into_a_shipped_file(variant) -> None:
 
 @shipped
 def test_trained_shipped_and_loaded_again(quick, tmp_path, monkeypatch) -> None:
-    outcome = recipes.train_encoder("inversion", variant="no_id", out=tmp_path / "run", progress=False)
+    outcome = encoders.train_encoder("inversion", variant="no_id", out=tmp_path / "run", progress=False)
     assert outcome.finished and outcome.best is not None
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert "loss_lpips" in log[0] and "loss_id" not in log[0]
     history = tmp_path / "history.json"
     history.write_text('{"other": 1}')
-    shipping.add_history(tmp_path / "run", "inversion_no_id", history)
+    ship_encoders.add_history(tmp_path / "run", "inversion_no_id", history)
     curves = json.loads(history.read_text())
     assert curves["other"] == 1 and curves["inversion_no_id"]["images"] == [8, 16]
     assert curves["inversion_no_id"]["val_loss"][-1] == pytest.approx(log[-1]["val_loss"], abs=1e-5)
     with pytest.raises(PspnbError, match="validations"):
-        shipping.add_history(tmp_path, "x", history)
-    zoo = tmp_path / "zoo"
-    zoo.mkdir()
-    for file in hub.ZOO.glob("facets64_generator.*"):
-        (zoo / file.name).symlink_to(file)
-    path = shipping.ship_encoder(tmp_path / "run", variant="no_id", folder=zoo)
-    monkeypatch.setattr(hub, "ZOO", zoo)
-    again = hub.load_shipped("facets64/inversion_no_id")
-    mine = recipes.run_model(tmp_path / "run")
+        ship_encoders.add_history(tmp_path, "x", history)
+    own_zoo = tmp_path / "zoo"
+    own_zoo.mkdir()
+    for file in zoo.ZOO.glob("facets64_generator.*"):
+        (own_zoo / file.name).symlink_to(file)
+    path = ship_encoders.ship_encoder(tmp_path / "run", variant="no_id", folder=own_zoo)
+    monkeypatch.setattr(zoo, "ZOO", own_zoo)
+    again = zoo.load_shipped("facets64/inversion_no_id")
+    mine = encoders.run_model(tmp_path / "run")
     x = tiny_arrays(2).images.float() / 127.5 - 1
     assert (again(x) - mine(x)).abs().max() < 0.05  # weights rounded to 16 bits
     assert path.stat().st_size < 4_000_000 and not any(k.startswith("decoder") for k in torch_keys(path))
@@ -116,7 +116,7 @@ def test_trained_shipped_and_loaded_again(quick, tmp_path, monkeypatch) -> None:
     card["generator"]["sha256"] = "0" * 64
     path.with_suffix(".json").write_text(json.dumps(card))
     with pytest.raises(LoadError, match="another facets64/generator"):
-        hub.load_shipped("facets64/inversion_no_id")
+        zoo.load_shipped("facets64/inversion_no_id")
 
 
 def torch_keys(path) -> list[str]:
@@ -128,24 +128,24 @@ def torch_keys(path) -> list[str]:
 
 @shipped
 def test_a_run_on_another_generator_is_refused(quick, tmp_path) -> None:
-    recipes.train_encoder("inversion", out=tmp_path, progress=False)
-    other = hub.load_shipped("facets64/generator")
+    encoders.train_encoder("inversion", out=tmp_path, progress=False)
+    other = zoo.load_shipped("facets64/generator")
     with torch.no_grad():
         next(other.parameters()).add_(1e-3)
     with pytest.raises(PspnbError, match="another generator"):
-        recipes.run_model(tmp_path, generator=other)
+        encoders.run_model(tmp_path, generator=other)
 
 
 @shipped
 @pytest.mark.parametrize("task", ["frontalization", "sketch", "segmentation", "super_resolution", "inpainting"])
 def test_every_task_trains_from_its_recipe(quick, tmp_path, task) -> None:
     """The losses are those that the task weighs, and the best encoder is the one of the lowest validation."""
-    outcome = recipes.train_encoder(task, out=tmp_path, steps=4, progress=False)
+    outcome = encoders.train_encoder(task, out=tmp_path, steps=4, progress=False)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     validations = [record for record in log if "val_loss" in record]
     assert outcome.finished and [r["step"] for r in validations] == [2, 4]
     best = min(validations, key=lambda r: r["val_loss"])
-    assert outcome.best == best["val_loss"] and recipes.best_state(tmp_path)["step"] == best["step"]
+    assert outcome.best == best["val_loss"] and encoders.best_state(tmp_path)["step"] == best["step"]
     weights = {name: value for name, value in asdict(TASKS[task].weights).items() if value}
     parts = {name: best[f"val_loss_{name}"] for name in weights}
     assert {k for k in best if k.startswith("val_loss_")} == {f"val_loss_{name}" for name in weights}
@@ -161,7 +161,7 @@ def test_command_line(quick, tmp_path, capsys) -> None:
     assert "--resume" in capsys.readouterr().err
     assert main(["train", "inversion", "--out", str(tmp_path / "r"), "--steps", "3", "--batch", "4", "--resume"]) == 0
     assert "step 3" in capsys.readouterr().out
-    recipe = recipes.recipe_of(tmp_path / "r")
+    recipe = encoders.recipe_of(tmp_path / "r")
     assert {"task": "inversion", "variant": "psp", "scale": "facets64"}.items() <= recipe.items()
     assert recipe["generator"] == "facets64/generator" and recipe["architecture"]["class"] == "GradualStyleEncoder"
     assert main(["train", "inversion", "--variant", "no_id", "--out", str(tmp_path / "r"), "--resume"]) == 2
@@ -170,15 +170,15 @@ def test_command_line(quick, tmp_path, capsys) -> None:
 
 @shipped
 def test_a_run_is_a_row_of_an_ablation(quick, tmp_path) -> None:
-    from pspnb.ablate import facets_instruments
-    from pspnb.ablate_runs import ablation_rows
+    from pspnb.measure.ablate import facets_instruments
+    from pspnb.measure.ablate_runs import ablation_rows
 
-    recipes.train_encoder("inversion", variant="w", lambdas={"id": 0.5}, out=tmp_path / "w-id", progress=False)
+    encoders.train_encoder("inversion", variant="w", lambdas={"id": 0.5}, out=tmp_path / "w-id", progress=False)
     judge, distance = facets_instruments()
     x = tiny_arrays(6).images.float() / 127.5 - 1
     row = ablation_rows(tmp_path, images=x, judge=judge, distance=distance)["rows"]["w-id"]
     assert row["lambdas"] == {"id": 0.5, "l2": 1.0, "lpips": 0.8} and set(row["metrics"]) >= {"similarity", "mse"}
-    psp = recipes.run_model(tmp_path / "w-id")
+    psp = encoders.run_model(tmp_path / "w-id")
     with torch.no_grad():
         expected = (psp.encode(x) - psp.latent_avg).norm(dim=2).mean(0)
     assert row["offset"] == pytest.approx(expected.tolist(), rel=1e-5)
@@ -189,27 +189,27 @@ def test_a_run_starts_from_a_trained_encoder(quick, tmp_path, capsys) -> None:
     """From a shipped name and from another run's folder; the card of what comes of it says so."""
     argv = ["train", "inversion", "--variant", "w", "--out", str(tmp_path / "a"), "--steps", "2", "--lr", "1e-9"]
     assert main([*argv, "--init", "facets64/inversion_w", "--decay-from", "0"]) == 0
-    given, trained = hub.load_shipped("facets64/inversion_w"), recipes.run_model(tmp_path / "a")
+    given, trained = zoo.load_shipped("facets64/inversion_w"), encoders.run_model(tmp_path / "a")
     for (name, theirs), mine in zip(given.encoder.named_parameters(), trained.encoder.parameters(), strict=True):
         assert torch.allclose(theirs, mine, atol=1e-6), name
-    outcome = recipes.train_encoder("inversion", variant="w", init=tmp_path / "a", out=tmp_path / "b", progress=False)
-    assert outcome.finished and recipes.recipe_of(tmp_path / "b")["init"] == str(tmp_path / "a")
+    outcome = encoders.train_encoder("inversion", variant="w", init=tmp_path / "a", out=tmp_path / "b", progress=False)
+    assert outcome.finished and encoders.recipe_of(tmp_path / "b")["init"] == str(tmp_path / "a")
     # Both know what their start had seen, and the curve of the second goes on where that of the first ends.
-    shipped_images = recipes.images_seen("facets64/inversion_w")
-    own = [recipes.best_state(tmp_path / r) for r in "ab"]
+    shipped_images = encoders.images_seen("facets64/inversion_w")
+    own = [encoders.best_state(tmp_path / r) for r in "ab"]
     own = [state["step"] * state["identity"]["batch"] for state in own]
-    assert shipped_images > 10_000 and recipes.recipe_of(tmp_path / "a")["init_images"] == shipped_images
-    assert recipes.images_seen(tmp_path / "b") == shipped_images + sum(own)
+    assert shipped_images > 10_000 and encoders.recipe_of(tmp_path / "a")["init_images"] == shipped_images
+    assert encoders.images_seen(tmp_path / "b") == shipped_images + sum(own)
     history = tmp_path / "history.json"
     history.write_text(json.dumps({"w": {"images": [8, shipped_images, 10**9], "val_loss": [3.0, 2.0, 1.0]}}))
     for _ in range(2):  # again changes nothing
-        shipping.add_history(tmp_path / "a", "w", history)
+        ship_encoders.add_history(tmp_path / "a", "w", history)
     curve = json.loads(history.read_text())["w"]
     assert curve["images"][:2] == [8, shipped_images] and curve["val_loss"][:2] == [3.0, 2.0]
     assert curve["images"][-1] == shipped_images + own[0] and len(curve["val_loss"]) == len(curve["images"])
-    for file in hub.ZOO.glob("facets64_generator.*"):
+    for file in zoo.ZOO.glob("facets64_generator.*"):
         (tmp_path / file.name).symlink_to(file)
-    card = shipping.ship_encoder(tmp_path / "a", variant="w", folder=tmp_path).with_suffix(".json")
+    card = ship_encoders.ship_encoder(tmp_path / "a", variant="w", folder=tmp_path).with_suffix(".json")
     assert json.loads(card.read_text())["init"] == "facets64/inversion_w"
     assert json.loads(card.read_text())["images"] == shipped_images + own[0]
     for wrong, message in (
@@ -228,7 +228,7 @@ def test_lambdas_of_ones_own(quick, tmp_path) -> None:
     assert main([*argv, "--lambdas", "id=0, w_norm=0.25"]) == 0
     log = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
     assert "loss_w_norm" in log and "loss_id" not in log
-    assert recipes.best_state(tmp_path)["identity"]["weight of w_norm"] == 0.25
+    assert encoders.best_state(tmp_path)["identity"]["weight of w_norm"] == 0.25
     assert main([*argv, "--resume", "--lambdas", "id=0, w_norm=0.5"]) == 2
 
 
@@ -238,7 +238,7 @@ def test_the_generator_of_a_file_to_start_from_is_the_default(quick, tmp_path, m
     from pspnb.nn.backbones import FaceEmbedder
 
     g = small_generator()
-    given = recipes.build_psp(TASKS["inversion"], recipes.VARIANTS["psp"], generator=g)
+    given = encoders.build_psp(TASKS["inversion"], encoders.VARIANTS["psp"], generator=g)
     seen: list = []
 
     def stop(*, generator, **_):
@@ -248,11 +248,11 @@ def test_the_generator_of_a_file_to_start_from_is_the_default(quick, tmp_path, m
     monkeypatch.setattr(pspnb, "load", lambda file: given)
     face = FaceEmbedder(input_size=16, units=(1, 1, 1, 1), widths=(8, 8, 8, 16, 16), embedding_dim=8)
     monkeypatch.setattr(pspnb, "load_identity", lambda file: face)
-    monkeypatch.setattr(recipes, "TRAINING", {"ffhq1024": TrainConfig(steps=1)})
-    monkeypatch.setattr(recipes, "LPIPSLoss", torch.nn.Identity)
-    monkeypatch.setattr(recipes, "build_psp", lambda task, kind, **k: stop(**k))
+    monkeypatch.setattr(encoders, "TRAINING", {"ffhq1024": TrainConfig(steps=1)})
+    monkeypatch.setattr(encoders, "LPIPSLoss", torch.nn.Identity)
+    monkeypatch.setattr(encoders, "build_psp", lambda task, kind, **k: stop(**k))
     with pytest.raises(PspnbError, match="far enough"):
-        recipes.train_encoder(
+        encoders.train_encoder(
             "inversion", scale="ffhq1024", init="x.pt", identity="r.pth", out=tmp_path, progress=False
         )
     assert seen == [g]
@@ -263,7 +263,7 @@ def test_a_run_is_evaluated_from_the_command_line(quick, tmp_path, capsys, monke
     from pspnb.training import data
 
     monkeypatch.setattr(data, "facets_arrays", lambda task, split, size, n=None, progress=True: tiny_arrays(6))
-    recipes.train_encoder("inversion", variant="w", out=tmp_path / "r", progress=False)
+    encoders.train_encoder("inversion", variant="w", out=tmp_path / "r", progress=False)
     assert main(["evaluate", str(tmp_path / "r"), "--out", str(tmp_path / "e")]) == 0
     printed = capsys.readouterr().out
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())["metrics"]
@@ -325,21 +325,21 @@ def test_the_encoder_starts_from_face_recognition(tmp_path, monkeypatch) -> None
     monkeypatch.setattr(pspnb, "load_identity", lambda file: recognition)
     encoder = GradualStyleEncoder(10, style_dim=8, input_size=64, **small)
     head = encoder.styles[0].linear.weight.clone()
-    recipes.start_from_recognition(encoder, "x.pth")
+    encoders.start_from_recognition(encoder, "x.pth")
     theirs, mine = recognition.state_dict(), encoder.state_dict()
     assert all(torch.equal(mine[k], v) for k, v in theirs.items() if k.startswith(("input_layer", "body")))
     assert torch.equal(head, encoder.styles[0].linear.weight)
     sketch = GradualStyleEncoder(10, style_dim=8, input_size=64, in_channels=1, **small)
     stem = sketch.input_layer[0].weight.clone()
-    recipes.start_from_recognition(sketch, "x.pth")
+    encoders.start_from_recognition(sketch, "x.pth")
     assert torch.equal(stem, sketch.input_layer[0].weight)
     assert torch.equal(sketch.state_dict()["body.0.res_layer.1.weight"], theirs["body.0.res_layer.1.weight"])
     wide = GradualStyleEncoder(10, style_dim=8, input_size=64, units=(1, 1, 1, 1), widths=(8, 8, 8, 8, 8))
     with pytest.raises(PspnbError, match="expected an IR-SE50"):
-        recipes.start_from_recognition(wide, "x.pth")
+        encoders.start_from_recognition(wide, "x.pth")
 
 
-@pytest.mark.skipif("facets64/inversion" not in hub.available(), reason="facets64/inversion is not shipped yet")
+@pytest.mark.skipif("facets64/inversion" not in zoo.available(), reason="facets64/inversion is not shipped yet")
 def test_shipped_encoders_reconstruct_people_they_never_saw() -> None:
     """Far better than the mean latent's picture, and more styles beyond one do help."""
     from pspnb.facets import render, sample_factors
@@ -347,7 +347,7 @@ def test_shipped_encoders_reconstruct_people_they_never_saw() -> None:
     x = render(sample_factors("test", range(48)), 64).image
     error = {}
     for variant in ENCODERS:
-        psp = hub.load_shipped(recipes.model_name("inversion", variant))
+        psp = zoo.load_shipped(encoders.model_name("inversion", variant))
         with torch.no_grad():
             error[variant] = float((psp(x) - x).square().mean())
             mean = float((psp.decode(psp.latent_avg[None]) - x).square().mean())
@@ -358,7 +358,7 @@ def test_shipped_encoders_reconstruct_people_they_never_saw() -> None:
 @shipped
 def test_recognition_of_facets_sees_the_whole_image() -> None:
     """Its heads are not cut out as FFHQ's are: what lies outside of the published box counts."""
-    _, identity = recipes.facets_losses()
+    _, identity = encoders.facets_losses()
     inside = tiny_arrays(2).images.float() / 127.5 - 1
     changed = inside.clone()
     changed[..., :4, :] = 1.0  # above the box, which begins a seventh below the top

@@ -254,7 +254,7 @@ def test_readme_example_for_official_files_uses_names_that_exist():
             module = importlib.import_module(node.module)
             assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("pspnb", "psp"):
-            from pspnb.psp import PSP
+            from pspnb.models.psp import PSP
 
             owner = PSP if node.value.id == "psp" else importlib.import_module("pspnb")
             assert hasattr(owner, node.attr), ast.unparse(node)

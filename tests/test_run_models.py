@@ -10,17 +10,17 @@ from _golden import uint8_image
 from PIL import Image
 
 import pspnb
-from pspnb import checkpoints, hub
 from pspnb.cli import main
 from pspnb.errors import LoadError, PspnbError
-from pspnb.evaluate_encoder import load_any
+from pspnb.measure.evaluate_encoder import load_any
+from pspnb.models import official, zoo
+from pspnb.models.psp import PSP
+from pspnb.models.runs import load_run
 from pspnb.nn.instruments import ParsingNet
 from pspnb.nn.stylegan2 import Generator
-from pspnb.psp import PSP
-from pspnb.training import recipes
-from pspnb.training.run_models import load_run
+from pspnb.recipes import encoders
 
-pytestmark = pytest.mark.skipif("facets64/generator" not in hub.available(), reason="needs the shipped generator")
+pytestmark = pytest.mark.skipif("facets64/generator" not in zoo.available(), reason="needs the shipped generator")
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +33,11 @@ def world(tmp_path_factory):
     data = {"data": folder / "photos", "steps": 1, "batch": 2, "progress": False, "device": "cpu"}
     out = ["--out", f"{folder}/gan", "--images", "8", "--batch", "4", "--steps", "1", "--device", "cpu"]
     assert main(["train", "generator", *out]) == 0
-    recipes.train_encoder("inversion", out=folder / "mine", **data)
-    recipes.train_encoder("frontalization", out=folder / "on_gan", generator=folder / "gan", **data)
-    recipes.train_encoder("inversion", variant="w", out=folder / "w", **data)
-    recipes.train_encoder("inversion", variant="naive_wplus", out=folder / "wplus", **data)
-    recipes.train_encoder("inversion", variant="from_zero", out=folder / "from_zero", **data)
+    encoders.train_encoder("inversion", out=folder / "mine", **data)
+    encoders.train_encoder("frontalization", out=folder / "on_gan", generator=folder / "gan", **data)
+    encoders.train_encoder("inversion", variant="w", out=folder / "w", **data)
+    encoders.train_encoder("inversion", variant="naive_wplus", out=folder / "wplus", **data)
+    encoders.train_encoder("inversion", variant="from_zero", out=folder / "from_zero", **data)
     return folder
 
 
@@ -53,7 +53,7 @@ def test_folder_checkpoint_and_export_are_one_model(world, tmp_path, name):
     assert isinstance(model, PSP) and not model.training and model.input_size == 64
     assert model.start_from_latent_avg == (name != "from_zero")
     shutil.copy(world / name / "checkpoint.pt", tmp_path / "elsewhere.pt")  # it knows itself what it is
-    checkpoints.save_psp(model, tmp_path / "export.pt")
+    official.save_psp(model, tmp_path / "export.pt")
     for other in (world / name / "checkpoint.pt", tmp_path / "elsewhere.pt", tmp_path / "export.pt"):
         again = pspnb.load(other)
         assert isinstance(again, PSP) and (again.task, again.encoder.units) == (model.task, model.encoder.units)
@@ -82,7 +82,7 @@ def test_early_runs_do_not_say_their_architecture(world, tmp_path):
 
 
 def test_translate_evaluate_and_init_take_all_of_them(world, tmp_path, capsys):
-    checkpoints.save_psp(pspnb.load(world / "mine"), tmp_path / "export.pt")
+    official.save_psp(pspnb.load(world / "mine"), tmp_path / "export.pt")
     pictures = []
     for i, model in enumerate((world / "mine", world / "mine" / "checkpoint.pt", tmp_path / "export.pt")):
         out = tmp_path / str(i)
@@ -94,7 +94,7 @@ def test_translate_evaluate_and_init_take_all_of_them(world, tmp_path, capsys):
         assert main(["train", "inversion", "--init", str(model), "--out", str(out / "run"), *common]) == 0
         before, after = pspnb.load(model).encoder.parameters(), pspnb.load(out / "run").encoder.parameters()
         assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=True))
-        assert recipes.images_seen(out / "run") == (2 if model.name == "export.pt" else 4)
+        assert encoders.images_seen(out / "run") == (2 if model.name == "export.pt" else 4)
     assert pictures[0] == pictures[1] == pictures[2]
     assert load_any(world / "on_gan")[1].name == "frontalization"
     assert "written" in capsys.readouterr().out
@@ -143,7 +143,7 @@ def test_an_instrument_and_strangers(world, tmp_path):
     with pytest.raises(LoadError, match="expected a generator, but .* is a ParsingNet"):
         pspnb.load_generator(tmp_path / "parsing")
     with pytest.raises(PspnbError, match="expected the run of an encoder, this one is of a ParsingNet"):
-        recipes.run_model(tmp_path / "parsing")
+        encoders.run_model(tmp_path / "parsing")
     torch.save(psp_content(tiny_psp()), tmp_path / "x.pt")
     with pytest.raises(LoadError, match="expected a checkpoint of a training run"):
         load_run(tmp_path / "x.pt")
@@ -157,8 +157,8 @@ def test_an_instrument_and_strangers(world, tmp_path):
 def test_a_run_of_the_other_scale_is_used_like_any(world, tmp_path, monkeypatch):
     """ffhq1024 with small networks: a generator from a file, no losses that need downloads."""
     small = {"units": [1, 1, 1, 1], "widths": [4, 4, 4, 4, 8], "head_channels": 4}
-    monkeypatch.setitem(recipes._NETWORKS, "ffhq1024", {"psp": small})
-    checkpoints.save_generator(tiny_generator(), tmp_path / "g.pt")
+    monkeypatch.setitem(encoders._NETWORKS, "ffhq1024", {"psp": small})
+    official.save_generator(tiny_generator(), tmp_path / "g.pt")
     options = {
         "data": world / "photos",
         "steps": 1,
@@ -167,12 +167,12 @@ def test_a_run_of_the_other_scale_is_used_like_any(world, tmp_path, monkeypatch)
         "lambdas": {"id": 0.0, "lpips": 0.0},
     }
     options |= {"scale": "ffhq1024", "device": "cpu"}
-    recipes.train_encoder("inversion", out=tmp_path / "a", generator=tmp_path / "g.pt", **options)
+    encoders.train_encoder("inversion", out=tmp_path / "a", generator=tmp_path / "g.pt", **options)
     model = pspnb.load(tmp_path / "a")
     assert (model.input_size, model.decoder.size, model.encoder.widths) == (256, 32, (4, 4, 4, 4, 8))
-    recipes.train_encoder("inversion", out=tmp_path / "b", init=tmp_path / "a", **options)
+    encoders.train_encoder("inversion", out=tmp_path / "b", init=tmp_path / "a", **options)
     assert torch.equal(pspnb.load(tmp_path / "b").decoder.input.input, model.decoder.input.input)
-    checkpoints.save_psp(model, tmp_path / "export.pt")
+    official.save_psp(model, tmp_path / "export.pt")
     assert torch.equal(_draw(pspnb.load(tmp_path / "export.pt")), _draw(model))
     arguments = ["translate", "--model", str(tmp_path / "b"), "--input", str(world / "photos" / "0.png")]
     assert main([*arguments, "--output", str(tmp_path / "o")]) == 0 and Path(tmp_path / "o" / "0.png").exists()

@@ -6,9 +6,9 @@ from _files import tiny_encoder
 from test_imitation import TINY, lessons, trainer  # noqa: F401  (lessons is a fixture)
 
 import pspnb
-from pspnb import checkpoints
 from pspnb.errors import LoadError
-from pspnb.psp import PSP
+from pspnb.models import official
+from pspnb.models.psp import PSP
 from pspnb.training.checkpoint import save_checkpoint
 from pspnb.training.imitation import average_of
 from pspnb.world2.prior import draw_z
@@ -36,7 +36,7 @@ def test_run_and_export_are_one_generator(run, tmp_path) -> None:
     expected = average_of(torch.load(run / "checkpoint.pt", weights_only=True))
     for where in (run, run / "checkpoint.pt"):
         _same(pspnb.load_generator(where), expected)
-    checkpoints.save_generator(expected, tmp_path / "g.pt")
+    official.save_generator(expected, tmp_path / "g.pt")
     _same(pspnb.load_generator(tmp_path / "g.pt"), expected)
     state = torch.load(tmp_path / "g.pt", weights_only=True)
     assert state["lr_mlp"] == TINY.lr_mlp, "without it the mapping network would compute something else"
@@ -46,7 +46,7 @@ def test_an_encoder_on_it_is_exported_with_it(run, tmp_path) -> None:
     generator = pspnb.load_generator(run)
     encoder = tiny_encoder(n_styles=generator.n_styles, style_dim=generator.style_dim)
     psp = PSP(encoder, generator).eval()
-    checkpoints.save_psp(psp, tmp_path / "psp.pt")
+    official.save_psp(psp, tmp_path / "psp.pt")
     again = pspnb.load(tmp_path / "psp.pt")
     _same(again.decoder, generator)
     x = torch.linspace(-1, 1, 3 * 32 * 32).reshape(1, 3, 32, 32)
@@ -55,7 +55,7 @@ def test_an_encoder_on_it_is_exported_with_it(run, tmp_path) -> None:
 
 
 def test_a_generator_of_another_world_is_refused_in_one_line(run, tmp_path) -> None:
-    checkpoints.save_generator(pspnb.load_generator(run), tmp_path / "g.pt")
+    official.save_generator(pspnb.load_generator(run), tmp_path / "g.pt")
     content = torch.load(tmp_path / "g.pt", weights_only=True)
     content["g_ema"]["style.layers.0.weight"] = content["g_ema"]["style.layers.0.weight"][:, :-3].clone()
     torch.save(content, tmp_path / "g.pt")

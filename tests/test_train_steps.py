@@ -7,9 +7,9 @@ from _golden import fill_module, gauss, golden, image
 from test_losses import identity, lpips
 
 from pspnb.losses import LossInputs, LossWeights, build_terms, total_loss
+from pspnb.models.psp import PSP
 from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.nn.stylegan2 import Generator
-from pspnb.psp import PSP
 from pspnb.training.ranger import Ranger
 
 

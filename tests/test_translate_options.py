@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 
 import pspnb
 from pspnb import cli
-from pspnb.codes import read_codes, read_direction
+from pspnb.editing.codes import read_codes, read_direction
+from pspnb.editing.translate import shown
 from pspnb.errors import LoadError, PspnbError
 from pspnb.tasks import TASKS
 from pspnb.transforms import CELEBA_COLOURS, image_tensor, one_hot, to_uint8
-from pspnb.translate import shown
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""pspnb.widgets: live controls, driven from Python as a browser would."""
+"""pspnb.show.widgets: live controls, driven from Python as a browser would."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pspnb import widgets
+from pspnb.show import widgets
 
 
 def _decode(codes: torch.Tensor) -> torch.Tensor:

@@ -107,7 +107,7 @@ def check(out: Path, device: str, sizes: Sizes) -> None:
     """CPU and device agree on renderer, generator, encoder and losses; a replayed step runs."""
     import torch
 
-    from pspnb.hub import build
+    from pspnb.models.zoo import build
     from pspnb.training.imitation import ImitationConfig, build_generator
     from pspnb.world2 import render, sample_factors
 
@@ -125,13 +125,13 @@ def check(out: Path, device: str, sizes: Sizes) -> None:
         z = torch.randn(n, generator.z_dim)
         note["largest difference"] = _apart(generator, z, device)
     with report.part("encoder") as note, torch.no_grad():
+        from pspnb.recipes.encoders import encoder_architecture, variant_named
         from pspnb.tasks import task_named
-        from pspnb.training.recipes import encoder_architecture, variant_named
 
         encoder = build(encoder_architecture(task_named("inversion"), variant_named("psp"), generator=generator)).eval()
         note["largest difference"] = _apart(encoder, a.image, device)
     with report.part("losses") as note, torch.no_grad():
-        from pspnb.hub import load_shipped
+        from pspnb.models.zoo import load_shipped
 
         net = load_shipped("world2/perceptual").eval()
         there = net.to(device)(a.image.to(device), a.image.flip(0).to(device)).cpu()
@@ -152,13 +152,13 @@ def _apart(network: Any, x: Any, device: str) -> float:
 
 
 def _device_name(device: str) -> str:
-    from pspnb.training.export import hardware
+    from pspnb.recipes.ship import hardware
 
     return hardware(device)
 
 
 def _imitation_config(sizes: Sizes, *, images: int, seconds: float | None) -> Any:
-    from pspnb.training.runs import imitation_config
+    from pspnb.recipes.generators import imitation_config
 
     config = replace(imitation_config("facets64", "gpu"), n_images=images, batch=sizes.generator_batch, seconds=seconds)
     return replace(config, steps=sizes.generator_steps)
@@ -166,7 +166,7 @@ def _imitation_config(sizes: Sizes, *, images: int, seconds: float | None) -> An
 
 def _imitation(sizes: Sizes, device: str, *, images: int) -> Any:
     """A trainer of the generator with `images` lessons."""
-    from pspnb.hub import load_shipped
+    from pspnb.models.zoo import load_shipped
     from pspnb.training.imitation import ImitationTrainer
     from pspnb.training.lessons import draw_lessons
 
@@ -176,8 +176,8 @@ def _imitation(sizes: Sizes, device: str, *, images: int) -> Any:
 
 
 def _encoder_rate(device: str, out: Path, *, batch: int, steps: int, **options: Any) -> dict[str, float]:
+    from pspnb.recipes.encoders import train_encoder
     from pspnb.training.journal import read_journal
-    from pspnb.training.recipes import train_encoder
 
     train_encoder(
         out=out,
@@ -434,9 +434,9 @@ def _draw_lookalikes(runs: Path, device: str, sizes: Sizes) -> None:
 
 
 def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, device: str, sizes: Sizes) -> None:
+    from pspnb.recipes.encoders import train_encoder
+    from pspnb.recipes.ship_encoders import add_history, ship_encoder
     from pspnb.training.journal import read_journal
-    from pspnb.training.recipes import train_encoder
-    from pspnb.training.shipping import add_history, ship_encoder
 
     folder = runs / job["name"]
     common: dict[str, Any] = {"variant": job["variant"], "device": device, "progress": False}
@@ -458,8 +458,8 @@ def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, dev
 
 def _steps_per_second(folder: Path, options: dict[str, Any], sizes: Sizes) -> float:
     """Measured on the first steps of a run that is thrown away, beside whatever else this machine does."""
+    from pspnb.recipes.encoders import train_encoder
     from pspnb.training.journal import read_journal
-    from pspnb.training.recipes import train_encoder
 
     steps = 4 if _tiny(sizes) else 300
     train_encoder(out=folder, **options, steps=steps)
@@ -468,8 +468,8 @@ def _steps_per_second(folder: Path, options: dict[str, Any], sizes: Sizes) -> fl
 
 
 def _train_instrument(name: str, runs: Path, device: str, sizes: Sizes) -> None:
+    from pspnb.recipes.instruments import export_instrument, train_instrument
     from pspnb.training.arrays import concat_arrays, load_arrays, split_arrays
-    from pspnb.training.instrument_runs import export_instrument, train_instrument
 
     folder = runs / name
     arrays = split_arrays("train", 64, n=min(sizes.train, 64) if _tiny(sizes) else None)
@@ -491,8 +491,8 @@ def _train_instrument(name: str, runs: Path, device: str, sizes: Sizes) -> None:
 
 def ship_quickly(name: str, folder: Path) -> None:
     """An instrument into this machine's zoo without its report, which takes longer than its training; `collect` adds that."""
-    from pspnb.training.export import ship
-    from pspnb.training.instrument_runs import card_of, read_run
+    from pspnb.recipes.instruments import card_of, read_run
+    from pspnb.recipes.ship import ship
 
     weights, about = read_run(folder)
     ship(f"world2/{name}", weights, card_of(name, about, metrics={}))
@@ -501,8 +501,8 @@ def ship_quickly(name: str, folder: Path) -> None:
 def collect(out: Path) -> None:
     """On the machine where the results came back to: zoo_*.tar of FOLDER into this package's zoo, reports of instruments added."""
     import pspnb
-    from pspnb.training.export import ZOO, add_metrics
-    from pspnb.training.instrument_runs import report
+    from pspnb.recipes.instruments import report
+    from pspnb.recipes.ship import ZOO, add_metrics
 
     for path in sorted(out.glob("zoo_*.tar")):
         with tarfile.open(path) as tar:
@@ -520,12 +520,12 @@ def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
     import torch
 
     from pspnb.files.pictures import grid, write_png
-    from pspnb.hub import load_shipped
-    from pspnb.training.export import half
+    from pspnb.models.zoo import load_shipped
+    from pspnb.recipes.generators import ship_generator
+    from pspnb.recipes.ship import half
     from pspnb.training.imitation import ImitationTrainer, shipped_state
     from pspnb.training.lessons import GrowingLessons
     from pspnb.training.loop import fit
-    from pspnb.training.runs import ship_generator
 
     folder = runs / "generator"
     config = _imitation_config(sizes, images=sizes.lessons, seconds=sizes.generator_seconds)
@@ -573,7 +573,7 @@ def _measure_gate(folder: Path, out: Path, device: str, sizes: Sizes) -> None:
 
 def pack_zoo(out: Path, *, newer_than: float) -> None:
     """What was shipped on this machine since a time, cards and weights, as FOLDER/zoo_*.tar of at most 15 MB each."""
-    from pspnb.training.export import ZOO
+    from pspnb.recipes.ship import ZOO
 
     parts: list[list[Path]] = [[]]
     size = 0

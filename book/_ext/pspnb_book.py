@@ -19,12 +19,12 @@ def draw_figures(app, config) -> None:
 
     A figure is drawn again when its script or the code that it shows has changed; the texts are cheap and always made.
     """
-    from pspnb.viz import save_svg
+    from pspnb.show.figures import save_svg
 
     sys.path.insert(0, str(FIGURES))
     GENERATED.mkdir(exist_ok=True)
     library = [path for folder in ("nn", "facets") for path in (ROOT / "pspnb" / folder).rglob("*.py")]
-    shared = [*FIGURES.glob("_*.py"), ROOT / "pspnb" / "viz.py", *library]
+    shared = [*FIGURES.glob("_*.py"), ROOT / "pspnb" / "show" / "figures.py", *library]
     for script in sorted(set(FIGURES.glob("[a-z]*.py")) - {FIGURES / "quoted.py"}):
         picture = GENERATED / f"{script.stem}.svg"
         newest = max(path.stat().st_mtime for path in (script, *shared))

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Circle, Ellipse, FancyArrowPatch, FancyBboxPatch
 
-from pspnb.viz import PALETTE, use_style
+from pspnb.show.figures import PALETTE, use_style
 
 INK, GREY = PALETTE["ink"], PALETTE["grey"]
 SOFT = "#5d6873"  # for remarks: grey that is dark enough to read

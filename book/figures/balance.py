@@ -6,7 +6,7 @@ import torch
 
 from pspnb import facets
 from pspnb.facets.palettes import SKIN
-from pspnb.viz import PALETTE, to_uint8, use_style
+from pspnb.show.figures import PALETTE, to_uint8, use_style
 
 BINS = 10
 

@@ -5,7 +5,7 @@ import math
 from _draw import arrow, box, canvas, label, tint
 from matplotlib.patches import Rectangle
 
-from pspnb.viz import COARSE, FINE, MIDDLE
+from pspnb.show.figures import COARSE, FINE, MIDDLE
 
 LEVELS = (("coarse, $c_3$", COARSE), ("middle, $p_2$", MIDDLE), ("fine, $p_1$", FINE))
 

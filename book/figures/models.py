@@ -1,14 +1,14 @@
 """Table "shipped models", from the cards beside the weights."""
 
-from pspnb import hub
+from pspnb.models import zoo
 
 
 def text() -> str:
     """A markdown table with one row for each model, or a sentence if there is none."""
-    names = hub.available()
+    names = zoo.available()
     if not names:
         return "None yet.\n"
-    cards = {name: hub.card(name) for name in names}
+    cards = {name: zoo.card(name) for name in names}
     lines = ["| name | what | size | steps |", "|---|---|---:|---:|"]
     for name, card in cards.items():
         what = card.get("title", "–") + (f" ({card['note']})" if card.get("note") else "")

@@ -2,7 +2,7 @@
 
 from _draw import SOFT, arrow, box, canvas, label
 
-from pspnb.viz import PALETTE
+from pspnb.show.figures import PALETTE
 
 BLUE, ORANGE, GREEN = PALETTE["blue"], PALETTE["orange"], PALETTE["green"]
 

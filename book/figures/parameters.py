@@ -6,7 +6,7 @@ from torch import nn
 
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder, style_groups
 from pspnb.nn.stylegan2 import Generator
-from pspnb.viz import COARSE, FINE, MIDDLE, PALETTE, use_style
+from pspnb.show.figures import COARSE, FINE, MIDDLE, PALETTE, use_style
 
 
 def count(*modules: nn.Module) -> float:

@@ -3,7 +3,7 @@
 from _draw import SOFT, arrow, box, canvas, face, label, path, plus
 
 from pspnb.nn.encoders import style_groups
-from pspnb.viz import COARSE, FINE, MIDDLE
+from pspnb.show.figures import COARSE, FINE, MIDDLE
 
 COLOURS = (COARSE, MIDDLE, FINE)
 ROWS = (3.62, 2.14, 0.66)  # lower edges of the coarse, middle and fine rows

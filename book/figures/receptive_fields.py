@@ -4,7 +4,7 @@ from _draw import GREY, canvas, face, label, shade
 from _receptive import receptive_fields
 from matplotlib.patches import Rectangle
 
-from pspnb.viz import COARSE, FINE, MIDDLE
+from pspnb.show.figures import COARSE, FINE, MIDDLE
 
 
 def draw():

@@ -4,7 +4,7 @@ from _draw import SOFT, arrow, box, canvas, label, path, plus
 
 from pspnb.nn.encoders import style_groups
 from pspnb.nn.stylegan2 import n_styles_for
-from pspnb.viz import COARSE, FINE, MIDDLE
+from pspnb.show.figures import COARSE, FINE, MIDDLE
 
 
 def draw():

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import FancyArrowPatch
 
-from pspnb.viz import PALETTE, use_style
+from pspnb.show.figures import PALETTE, use_style
 
 
 def draw():

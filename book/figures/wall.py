@@ -1,7 +1,7 @@
 """Figure at the top of the book: the first sixteen people of the test split, none chosen."""
 
 from pspnb import facets
-from pspnb.viz import image_grid
+from pspnb.show.figures import image_grid
 
 
 def draw():

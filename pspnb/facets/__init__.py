@@ -1,6 +1,6 @@
 """Facets: procedural portraits of which everything is known. See the chapter "The world of Facets"."""
 
-from pspnb.facets.classes import CLASS_ID, CLASSES, HELEN_CLASSES, HELEN_FROM_CELEBA, MIRRORED, mirror_labels, to_helen
+from pspnb.classes import CLASS_ID, CLASSES, HELEN_CLASSES, HELEN_FROM_CELEBA, MIRRORED, mirror_labels, to_helen
 from pspnb.facets.dataset import Facets, cache_folder
 from pspnb.facets.export import export
 from pspnb.facets.factors import BY_NAME, FREE_FACTORS, IDENTITY_FACTORS, TABLE, Factor, Factors

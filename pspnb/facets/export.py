@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pspnb.checks import at_least, between, seed_in_range
+from pspnb.classes import CLASSES, HELEN_FROM_CELEBA
 from pspnb.errors import PspnbError
-from pspnb.facets.classes import CLASSES, HELEN_FROM_CELEBA
 from pspnb.facets.factors import TABLE
 from pspnb.facets.render import RENDER_VERSION, render
 from pspnb.facets.sampling import SPLIT_SIZES, edit, global_identity, sample_factors

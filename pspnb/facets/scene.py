@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pspnb.facets.classes import CLASS_ID
+from pspnb.classes import CLASS_ID
 from pspnb.facets.geometry import accessories, body, hair, head
 from pspnb.facets.geometry.camera import ZOOM, Frame
 from pspnb.facets.geometry.fields import bump, ramp

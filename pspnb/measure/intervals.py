@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pspnb.metrics import bootstrap_interval
+from pspnb.measure.metrics import bootstrap_interval
 
 ROUNDS = 1000
 """Resamplings of an interval. 0 leaves intervals out."""

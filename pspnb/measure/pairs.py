@@ -54,12 +54,12 @@ class Instruments:
 
 def shipped_instruments(*, device: str | torch.device = "cpu", lpips_trunk: str | Path | None = None) -> Instruments:
     """The shipped ones; `lpips_trunk`: a file of AlexNet's weights, for the published LPIPS beside them."""
-    from pspnb import hub
+    from pspnb.models import zoo
 
     def load(name: str) -> Any:
-        return hub.load_shipped(f"world2/{name}", device=str(device)) if f"world2/{name}" in names else None
+        return zoo.load_shipped(f"world2/{name}", device=str(device)) if f"world2/{name}" in names else None
 
-    names = hub.available()
+    names = zoo.available()
     nets = {n: load(n) for n in ("perceptual", "perceptual_eval", "parsing", "factors", "identity_eval")}
     if missing := [n for n, net in nets.items() if net is None and n != "perceptual_eval"]:
         raise PspnbError(f"expected the shipped instruments, missing {', '.join(missing)}; install pspnb again")

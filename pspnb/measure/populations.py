@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from pspnb.measure.metrics import frechet_distance, precision_recall
 from pspnb.measure.pairs import Pairs
-from pspnb.metrics import frechet_distance, precision_recall
 from pspnb.nn.instruments import ParsingNet
 from pspnb.training.arrays import FacetsArrays, to_unit
 

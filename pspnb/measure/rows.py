@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pspnb.measure.intervals import Measured, left_out, mean, median, of_means, ratio
+from pspnb.measure.metrics import covered, frechet_distance
 from pspnb.measure.pairs import Columns, Pairs
-from pspnb.metrics import covered, frechet_distance
 from pspnb.world2 import BY_NAME, CLASS_ID
 
 Row = Callable[[Pairs, int], Measured]

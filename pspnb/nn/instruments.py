@@ -209,7 +209,7 @@ class UnitMapDistance(nn.Module):
         maps = [(p - q).square().sum(dim=1, keepdim=True) for p, q in zip(a, b, strict=True)]
         if weight is None:
             return torch.stack([m.mean(dim=(1, 2, 3)) for m in maps]).mean(dim=0)
-        shares = [F.adaptive_avg_pool2d(weight, m.shape[-2:]) for m in maps]
+        shares = [F.adaptive_avg_pool2d(weight, (m.shape[2], m.shape[3])) for m in maps]
         return torch.stack(
             [(m * s).sum(dim=(1, 2, 3)) / s.sum(dim=(1, 2, 3)) for m, s in zip(maps, shares, strict=True)]
         ).mean(dim=0)

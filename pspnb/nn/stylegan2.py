@@ -284,8 +284,8 @@ class Generator(nn.Module):
         maps = self._noise_maps(noise, w_plus, generator)
         if start:
             feature = self._checked(feature, start)
-        feature, rgb = self._advance(w_plus, maps, (feature, rgb), range(start, self.n_convs))
-        return self._to_rgb(self.n_convs, feature, w_plus, rgb)
+        x, rgb = self._advance(w_plus, maps, (feature, rgb), range(start, self.n_convs))
+        return self._to_rgb(self.n_convs, x, w_plus, rgb)
 
     def features(
         self,
@@ -301,9 +301,7 @@ class Generator(nn.Module):
             raise ValueError(f"expected upto in 1..{self.n_convs} for a {self.size} px generator, got {upto}")
         w_plus = self.to_w_plus(w)
         maps = self._noise_maps(noise, w_plus, generator)
-        feature, rgb = self._advance(w_plus, maps, (None, None), range(upto))
-        assert feature is not None
-        return feature, rgb
+        return self._advance(w_plus, maps, (None, None), range(upto))
 
     @property
     def n_convs(self) -> int:
@@ -321,12 +319,14 @@ class Generator(nn.Module):
         expected = self.feature_shape(start)
         if feature is None or feature.shape[1:] != expected:
             got = "none" if feature is None else str(tuple(feature.shape))
-            raise ValueError(f"expected a feature of shape (b, {', '.join(map(str, expected))}) for start={start}, got {got}")
+            raise ValueError(
+                f"expected a feature of shape (b, {', '.join(map(str, expected))}) for start={start}, got {got}"
+            )
         return feature
 
     def _advance(
         self, w_plus: Tensor, maps: Sequence[Tensor | None], state: tuple[Tensor | None, Tensor | None], layers: range
-    ) -> tuple[Tensor | None, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None]:
         """The state (feature, rgb) behind the convolutions `layers`, counted from 0; convolution k takes style k."""
         x, rgb = state
         if x is None:

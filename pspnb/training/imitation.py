@@ -3,8 +3,9 @@
 Every z has true factors (`pspnb.world2.prior`), so the generator has a teacher: the renderer's picture of the same factors, in
 L1 and in the LPIPS form (imitative learning, DiscoFaceGAN, Deng et al. 2020). Eyes, brows, mouths, glasses and jewellery are few
 pixels and count more; a head that is not kept names every pixel's class from the last feature map, so that these layers know
-where things are. A discriminator adds what an average of pictures lacks, sharpness, and teaches the codes that have no truth: style-mixed ones, ones between two w, ones near the mean latent.
-Every random number of step k is a function of (seed, k). Chapter: "StyleGAN2 from the inside".
+where things are. A discriminator adds what an average of pictures lacks, sharpness, and teaches the codes that have no truth:
+style-mixed ones, ones between two w, ones near the mean latent. Every random number of step k is a function of (seed, k).
+Chapter: "StyleGAN2 from the inside".
 """
 
 import time
@@ -56,13 +57,13 @@ class ImitationConfig:
     batch: int = 16
     lr: float = 3e-3
     lr_final: float = 0.02  # fraction of lr at the end
-    decay_from: float = 0.6  # share of the training after which lr falls along a half cosine
+    decay_from: float = 0.5  # share of the training after which lr falls along a half cosine
     pixel_weight: float = 2.0  # of L1
     perceptual_weight: float = 1.0
-    detail: float = 4.0  # how much more pixels of `DETAILS` count, in both
+    detail: float = 3.0  # how much more pixels of `DETAILS` count, in both
     label_weight: float = 0.1  # of the cross entropy of each pixel's class
     adversarial_weight: float = 0.1  # on the discriminator's gradient into the generator; .3 made the trial worse
-    adversarial_from: float = 0.25  # share of the training after which the discriminator takes part
+    adversarial_from: float = 0.5  # share of the training after which the discriminator takes part
     d_lr: float = 2e-3
     r1_gamma: float = 1.0
     r1_every: int = 16
@@ -371,10 +372,10 @@ def average_of(state: Mapping[str, Any]) -> Generator:
 
 def shipped_state() -> dict[str, Any]:
     """What is shipped of a run (generator and discriminator), as `ImitationTrainer.start_from` takes it."""
-    from pspnb import hub
+    from pspnb.models import zoo
 
-    generator, critic = (hub.load_shipped(f"world2/{name}") for name in ("generator", "discriminator"))
-    card = hub.card("world2/generator")
+    generator, critic = (zoo.load_shipped(f"world2/{name}") for name in ("generator", "discriminator"))
+    card = zoo.card("world2/generator")
     weights = generator.state_dict()
     return {
         "generator": weights,

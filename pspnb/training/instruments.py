@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from pspnb.errors import PspnbError
 from pspnb.nn.backbones import FaceEmbedder
 from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualJudge, PerceptualNet, PlainEmbedder
+from pspnb.recipes.ship import commit, hardware
 from pspnb.training.arrays import FacetsArrays, to_unit
 from pspnb.training.checkpoint import random_states, restore_random_states
-from pspnb.training.export import commit, hardware
 from pspnb.training.factor_targets import CIRCULAR, HEADS, RANGES, FactorTargets
 from pspnb.training.instrument_losses import N_CLASSES, Batch, build_head
 from pspnb.training.lookalikes import GROUP, LOOKALIKES

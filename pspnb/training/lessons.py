@@ -51,7 +51,8 @@ class Lessons:
     def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> "Lessons":
         """What `save` wrote."""
         t = load_file(path)
-        return cls(*(t[name].to(device) for name in ("images", "labels", "numbers")), int(t["n_true"]))
+        images, labels, numbers_ = (t[name].to(device) for name in ("images", "labels", "numbers"))
+        return cls(images, labels, numbers_, int(t["n_true"]))
 
 
 def lesson_factors(n: int, *, even: float, seed: int) -> tuple[Factors, int]:

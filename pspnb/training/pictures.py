@@ -47,7 +47,7 @@ def folder_arrays(
     Any still picture will do (16-bit, grey, RGBA and palette become 8-bit RGB); its aspect ratio is given up, so align
     or crop first. Files that can't be read are left out with one line in the log, or raise ImageError if `strict`.
     """
-    from pspnb.images import find_images
+    from pspnb.files.images import find_images
 
     rows = [(path,) for path in find_images(folder)]
     (images,) = _arrays(rows, ("image",), size, 0, strict=strict, cache=cache, progress=progress)
@@ -86,7 +86,7 @@ def paired_arrays(
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    from pspnb.images import find_images
+    from pspnb.files.images import find_images
 
     named: dict[str, Path] = {}
     twice = []
@@ -197,7 +197,7 @@ def _build(
 
 
 def _decode(path: Path, kind: str, size: int, n_classes: int) -> np.ndarray:
-    from pspnb.images import read_grey, read_image, read_labels
+    from pspnb.files.images import read_grey, read_image, read_labels
 
     if kind == "labels":
         return transforms.resize_picture(

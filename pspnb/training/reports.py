@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pspnb.metrics import bootstrap_interval, class_iou, confusion, spearman, verification
+from pspnb.measure.metrics import bootstrap_interval, class_iou, confusion, spearman, verification
 from pspnb.nn.instruments import UnitMapDistance
 from pspnb.training.arrays import FacetsArrays, to_unit
 from pspnb.training.factor_targets import CIRCULAR, shown

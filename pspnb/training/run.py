@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pspnb.errors import PspnbError
 from pspnb.losses.terms import LossInputs, LossTerm, total_loss
+from pspnb.models.psp import PSP
 from pspnb.nn.stylegan2 import NoiseSpec, noise_shapes
-from pspnb.psp import PSP
 from pspnb.training.callbacks import picture_rows
 from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.data import Batches, Pair

@@ -19,7 +19,7 @@ from pspnb.errors import PspnbError
 from pspnb.files.pictures import grid, write_png
 from pspnb.files.progress import progress_bar
 from pspnb.losses.terms import LossTerm
-from pspnb.psp import PSP
+from pspnb.models.psp import PSP
 from pspnb.training.callbacks import Callback
 from pspnb.training.checkpoint import save_checkpoint
 from pspnb.training.data import Batches

@@ -1,7 +1,7 @@
 """The published data path: 8-bit pictures through Pillow, one at a time (facts of the published code; paper section 4).
 
 Every function takes a picture as a uint8 array, (h, w, 3) in RGB or (h, w), and gives what the encoder reads. Pictures of
-another mode are the business of `pspnb.images`. Pillow is imported where it is used.
+another mode are the business of `pspnb.files.images`. Pillow is imported where it is used.
 """
 
 from typing import Literal

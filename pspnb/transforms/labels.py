@@ -48,7 +48,7 @@ def merge_part_masks(masks: Mapping[str, Bool[np.ndarray, " h w"]]) -> UInt8[np.
     Where masks overlap the class of the higher number wins, as in the data set's own script; no mask is background.
     ValueError for a name that is no class.
     """
-    from pspnb.facets.classes import CLASS_ID
+    from pspnb.classes import CLASS_ID
 
     if not masks or not set(masks) <= set(CLASS_ID):
         raise ValueError(f"expected masks named among {', '.join(CLASS_ID)}, got {', '.join(masks) or 'none'}")

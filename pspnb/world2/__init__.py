@@ -5,7 +5,7 @@ encoders use world 1 until the generator that imitates this world (`pspnb.traini
 (`pspnb.measure.gate`); then this package takes the place of `pspnb.facets`.
 """
 
-from pspnb.world2.classes import CLASS_ID, CLASSES, HELEN_CLASSES, HELEN_FROM_CELEBA, MIRRORED, mirror_labels, to_helen
+from pspnb.classes import CLASS_ID, CLASSES, HELEN_CLASSES, HELEN_FROM_CELEBA, MIRRORED, mirror_labels, to_helen
 from pspnb.world2.dataset import Facets, cache_folder
 from pspnb.world2.export import export
 from pspnb.world2.factors import BY_NAME, FREE_FACTORS, IDENTITY_FACTORS, TABLE, Factor, Factors

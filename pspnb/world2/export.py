@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from pspnb.checks import at_least, between, seed_in_range
+from pspnb.classes import CLASSES, HELEN_FROM_CELEBA
 from pspnb.errors import PspnbError
 from pspnb.files.atomic import new_folder, write_json
 from pspnb.files.pictures import to_levels
 from pspnb.files.progress import progress_bar
 from pspnb.files.reading import read_json
-from pspnb.world2.classes import CLASSES, HELEN_FROM_CELEBA
 from pspnb.world2.factors import TABLE
 from pspnb.world2.render import RENDER_VERSION, render
 from pspnb.world2.sampling import SPLIT_SIZES, edit, global_identity, sample_factors

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pspnb.facets.classes import CLASS_ID
+from pspnb.classes import CLASS_ID
 from pspnb.facets.geometry.pixels import Samples
 
 RGB = tuple[Tensor, Tensor, Tensor]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pspnb.facets.classes import CLASS_ID
+from pspnb.classes import CLASS_ID
 from pspnb.facets.geometry.accessories import temple
 from pspnb.facets.geometry.fields import bump, hash01, ramp, sin_turns
 from pspnb.facets.geometry.hair import hat_line, opening

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pspnb.world2.classes import CLASS_ID
+from pspnb.classes import CLASS_ID
 from pspnb.world2.geometry.pixels import Samples
 
 RGB = tuple[Tensor, Tensor, Tensor]

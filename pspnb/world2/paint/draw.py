@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pspnb.world2.classes import CLASS_ID
+from pspnb.classes import CLASS_ID
 from pspnb.world2.geometry import accessories, body, hair, head
 from pspnb.world2.geometry.camera import Frame
 from pspnb.world2.geometry.fields import bump, ramp

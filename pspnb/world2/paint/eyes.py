@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pspnb.world2.classes import CLASS_ID
+from pspnb.classes import CLASS_ID
 from pspnb.world2.geometry.fields import bump, mix, ramp, sin_turns
 from pspnb.world2.paint.canvas import Canvas
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pspnb.world2.classes import CLASS_ID
+from pspnb.classes import CLASS_ID
 from pspnb.world2.geometry.accessories import temple
 from pspnb.world2.geometry.fields import bump, hash01, ramp, sin_turns
 from pspnb.world2.geometry.hair import hat_line, opening

@@ -74,9 +74,7 @@ def weave(x: Tensor, y: Tensor, z: Tensor, s: Samples, carry) -> tuple[Tensor, T
             continue
         px, py = x.index_select(0, rows) * sub.cloth_cycles, y.index_select(0, rows) * sub.cloth_cycles
         a, b = px * sub.cloth_cos + py * sub.cloth_sin, py * sub.cloth_cos - px * sub.cloth_sin
-        two, three = pattern(
-            a + _SHIFTS[kind], b + _SHIFTS[kind], px + _SHIFTS[kind], py * 0.6 + _SHIFTS[kind]
-        )
+        two, three = pattern(a + _SHIFTS[kind], b + _SHIFTS[kind], px + _SHIFTS[kind], py * 0.6 + _SHIFTS[kind])
         second.index_copy_(0, rows, two)
         if three is not None:
             third.index_copy_(0, rows, three)

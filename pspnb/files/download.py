@@ -84,7 +84,7 @@ class _ResumingDownload:
         self.part, self.progress = part, progress
 
     def __call__(self, url: str, output_file: str | os.PathLike, pooch: Any) -> None:
-        from pspnb.checkpoints.sniff import kind_of, web_page_reason
+        from pspnb.models.official.sniff import kind_of, web_page_reason
 
         self._receive(url)
         if kind_of(self.part) == "web page":

@@ -1,8 +1,8 @@
 """pSp's Table 1 and what belongs to it: the rows, their numbers with intervals, and the paper's claims, decided.
 
 `table1(out=...)` is `pspnb evaluate --table1 --out DIR`; it measures on the test identities of Facets, with instruments that
-no encoder was trained on where the paper has such (identity). Figures 5, 6 and 14 are in `pspnb.ablate_pictures`, the ablations
-that the paper only mentions in `pspnb.ablate_runs`. Chapter: "Ablations".
+no encoder was trained on where the paper has such (identity). Figures 5, 6 and 14 are in `ablate_pictures`, the ablations that
+the paper only mentions in `ablate_runs`. Chapter: "Ablations".
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.ablate_table import HYBRID, OPTIMISATION, PAPER, PSP_ROW, ROWS, W_ROW, markdown
-from pspnb.ablate_table import claims as claims
 from pspnb.checks import at_least, between, seed_in_range
 from pspnb.errors import LoadError, PspnbError
-from pspnb.evaluate_encoder import evaluate as evaluate
-from pspnb.evaluate_encoder import evaluate_model as evaluate_model
 from pspnb.facets import SPLIT_SIZES
 from pspnb.files.atomic import write_atomically, write_json, write_text
 from pspnb.files.progress import progress_bar
 from pspnb.files.provenance import stamp
-from pspnb.optimise import invert
-from pspnb.psp import PSP
-from pspnb.reconstruction import (
+from pspnb.inversion.optimise import invert
+from pspnb.measure.ablate_table import HYBRID, OPTIMISATION, PAPER, PSP_ROW, ROWS, W_ROW, markdown
+from pspnb.measure.ablate_table import claims as claims
+from pspnb.measure.evaluate_encoder import evaluate as evaluate
+from pspnb.measure.evaluate_encoder import evaluate_model as evaluate_model
+from pspnb.measure.reconstruction import (
     Images,
     all_threads,
     as_unit,
@@ -42,7 +41,8 @@ from pspnb.reconstruction import (
     quotient,
     seconds_in_turns,
 )
-from pspnb.reconstruction import measure as measure
+from pspnb.measure.reconstruction import measure as measure
+from pspnb.models.psp import PSP
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def table1(
     of `turns` images one by one (optimisers: `turns_optimise`). Returns what table1.json holds. Raises PspnbError when
     there is no model, or when `out` cannot be written.
     """
-    from pspnb.ablate_pictures import write_pictures
+    from pspnb.measure.ablate_pictures import write_pictures
 
     between(1, SPLIT_SIZES["test"], n=n)
     at_least(0, n_optimise=n_optimise)
@@ -201,7 +201,7 @@ def facets_views(n: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def facets_instruments(device: str = "cpu") -> tuple[Images, Callable[[Tensor, Tensor], Tensor]]:
     """(judge of identity, perceptual distance): the shipped `identity_eval`, which no encoder was trained on, and `perceptual`."""
-    from pspnb.hub import load_shipped
+    from pspnb.models.zoo import load_shipped
 
     judge, distance = (load_shipped(f"facets64/{name}", device=device) for name in ("identity_eval", "perceptual"))
     return judge.requires_grad_(False), distance.requires_grad_(False)
@@ -225,7 +225,7 @@ def reference(
 
 def _load(models: Sequence[str] | Mapping[str, PSP] | None, device: str) -> tuple[dict[str, PSP], list[str]]:
     """Models by name, in the order of ROWS, and a line for each that is missing."""
-    from pspnb import hub
+    from pspnb.models import zoo
 
     if isinstance(models, Mapping):
         return {name: model.to(device).eval() for name, model in models.items()}, []
@@ -233,9 +233,9 @@ def _load(models: Sequence[str] | Mapping[str, PSP] | None, device: str) -> tupl
     loaded, left_out = {}, []
     for name in wanted:
         try:
-            model = hub.load_shipped(name, device=device)
+            model = zoo.load_shipped(name, device=device)
         except LoadError as error:
-            left_out.append(f"{name}: {error}" if name in hub.available() else f"{name}: not shipped yet")
+            left_out.append(f"{name}: {error}" if name in zoo.available() else f"{name}: not shipped yet")
             log.warning("left out %s", left_out[-1])
             continue
         if not isinstance(model, PSP):
@@ -249,14 +249,14 @@ def _load(models: Sequence[str] | Mapping[str, PSP] | None, device: str) -> tupl
 def _provenance(
     models: Mapping[str, PSP], left_out: list[str], *, seed: int, device: str, seconds: float
 ) -> dict[str, Any]:
-    from pspnb import hub
+    from pspnb.models import zoo
 
-    shipped = hub.available()
+    shipped = zoo.available()
     names = [name for name in ("facets64/generator", *models) if name in shipped]
     return {
         **stamp(seed=seed, device=device),
         "all_threads": all_threads(),
-        "weights": {name: hub.card(name)["sha256"] for name in names},
+        "weights": {name: zoo.card(name)["sha256"] for name in names},
         "left_out": left_out,
         "seconds": round(seconds, 1),
     }

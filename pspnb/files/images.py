@@ -98,7 +98,7 @@ def read_labels(path: str | os.PathLike, *, n_classes: int, max_pixels: int = MA
     values = np.unique(np.asarray(labels))
     if values[-1] >= n_classes:
         one_part = set(values.tolist()) <= {0, 255} and "_" in Path(path).stem
-        hint = "; one part of a CelebAMask-HQ map? pspnb.images.read_part_masks joins them" if one_part else ""
+        hint = "; one part of a CelebAMask-HQ map? pspnb.files.images.read_part_masks joins them" if one_part else ""
         raise ImageError(
             f"{path}: a label map holds class numbers 0 to {n_classes - 1}, one channel; found the value {values[-1]}{hint}"
         )

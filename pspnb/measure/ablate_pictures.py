@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pspnb import viz
-from pspnb.ablate import Measured
-from pspnb.ablate_table import HYBRID, NAIVE_ROW, NO_ID, NO_LPIPS, OPTIMISATION, PSP_ROW, ROWS, W_ROW
 from pspnb.files.atomic import write_bytes
-from pspnb.reconstruction import METRICS, as_unit
+from pspnb.measure.ablate import Measured
+from pspnb.measure.ablate_table import HYBRID, NAIVE_ROW, NO_ID, NO_LPIPS, OPTIMISATION, PSP_ROW, ROWS, W_ROW
+from pspnb.measure.reconstruction import METRICS, as_unit
+from pspnb.show import figures
 
 SHORT = {
     W_ROW: "W", NAIVE_ROW: "naive W+", PSP_ROW: "pSp", NO_ID: "no identity loss", NO_LPIPS: "no LPIPS loss",
@@ -27,12 +27,12 @@ WORST = 16
 
 def people_figure(
     targets: Float[Tensor, " n 3 s s"], outputs: Mapping[str, Tensor], rows: Sequence[str], *, people: Sequence[int]
-) -> viz.Figure:
+) -> figures.Figure:
     """A row per person: the input, then what each of `rows` makes of it. Rows that were not measured are left out."""
     there = [row for row in rows if row in outputs]
     shown = [i for i in people if all(i < len(outputs[row]) for row in there)]
     grid = [[targets[i], *(outputs[row][i] for row in there)] for i in shown]
-    return viz.image_grid(grid, column_titles=["input", *(SHORT.get(row, row) for row in there)], cell=1.1)
+    return figures.image_grid(grid, column_titles=["input", *(SHORT.get(row, row) for row in there)], cell=1.1)
 
 
 def worst(columns: Mapping[str, Tensor], metric: str, *, n: int = WORST) -> Int[Tensor, " m"]:
@@ -40,7 +40,7 @@ def worst(columns: Mapping[str, Tensor], metric: str, *, n: int = WORST) -> Int[
     return (METRICS[metric].better * columns[metric]).argsort(stable=True)[:n]
 
 
-def worst_figure(targets: Tensor, outputs: Tensor, columns: Mapping[str, Tensor], *, n: int = WORST) -> viz.Figure:
+def worst_figure(targets: Tensor, outputs: Tensor, columns: Mapping[str, Tensor], *, n: int = WORST) -> figures.Figure:
     """Two rows for each metric: the `n` worst images (8-bit or in [-1, 1]) and, below each, its reconstruction."""
     targets, outputs = as_unit(targets), as_unit(outputs)
     grid, titles = [], []
@@ -48,16 +48,16 @@ def worst_figure(targets: Tensor, outputs: Tensor, columns: Mapping[str, Tensor]
         index = worst(columns, metric, n=n)
         grid += [list(targets[index]), list(outputs[index])]
         titles += [f"worst {METRICS[metric].title}", "reconstructed"]
-    return viz.image_grid(grid, row_titles=titles, cell=0.62, gap=0.04)
+    return figures.image_grid(grid, row_titles=titles, cell=0.62, gap=0.04)
 
 
-def table_figure(result: Mapping[str, Any]) -> viz.Figure:
+def table_figure(result: Mapping[str, Any]) -> figures.Figure:
     """The table as a chart: a panel for each metric, a dot with its interval for each row, the paper's value as a hollow
     mark, an arrow towards the better end."""
     rows = [row for row in ROWS if row in result["rows"]] + [row for row in result["rows"] if row not in ROWS]
     metrics = [m for m in METRICS if m != "seconds_all_threads" and any(m in result["rows"][r] for r in rows)]
-    with viz.plt.rc_context(viz.STYLE):
-        fig, axes = viz.plt.subplots(
+    with figures.plt.rc_context(figures.STYLE):
+        fig, axes = figures.plt.subplots(
             2, -(-len(metrics) // 2), figsize=(8.2, 1.0 + 0.62 * max(len(rows), 3)), sharey=True, layout="constrained"
         )
         for axis, metric in zip(axes.flat, metrics, strict=False):
@@ -66,7 +66,7 @@ def table_figure(result: Mapping[str, Any]) -> viz.Figure:
             axis.set_axis_off()
         handles, labels = axes.flat[0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
-        viz.plt.close(fig)
+        figures.plt.close(fig)
     return fig
 
 
@@ -75,10 +75,10 @@ def _panel(axis: Any, result: Mapping[str, Any], rows: Sequence[str], metric: st
     ours = {row: result["rows"][row][metric] for row in rows if metric in result["rows"][row]}
     values = torch.tensor([v["value"] for v in ours.values()])
     errors = torch.tensor([[v["value"] - v["lo"], v["hi"] - v["value"]] for v in ours.values()]).T.clamp(min=0)
-    axis.errorbar(values, [y[r] for r in ours], xerr=errors, fmt="o", ms=4, color=viz.PALETTE["blue"],
+    axis.errorbar(values, [y[r] for r in ours], xerr=errors, fmt="o", ms=4, color=figures.PALETTE["blue"],
                   label="Facets, with 95 % interval")  # fmt: skip
     theirs = {r: v[metric] for r, v in result["paper"]["rows"].items() if r in y and metric in v}
-    axis.plot(list(theirs.values()), [y[r] for r in theirs], "D", ms=5, mfc="none", color=viz.PALETTE["vermilion"],
+    axis.plot(list(theirs.values()), [y[r] for r in theirs], "D", ms=5, mfc="none", color=figures.PALETTE["vermilion"],
               label="the paper, CelebA-HQ: another domain")  # fmt: skip
     axis.set_yticks(list(y.values()), [ROWS.get(row, row) for row in y])
     axis.set_ylim(-0.6, len(rows) - 0.4)
@@ -90,9 +90,9 @@ def _panel(axis: Any, result: Mapping[str, Any], rows: Sequence[str], metric: st
         axis.margins(x=0.15)
 
 
-def write_figure(figure: viz.Figure, path: str | Path) -> None:
+def write_figure(figure: figures.Figure, path: str | Path) -> None:
     """A figure as PNG; all of the file, or nothing of it."""
-    write_bytes(path, viz.figure_png(figure))
+    write_bytes(path, figures.figure_png(figure))
 
 
 def write_pictures(result: Mapping[str, Any], measured: Measured, images: Tensor, out: Path) -> None:

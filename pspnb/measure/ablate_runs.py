@@ -1,6 +1,6 @@
 """The ablations that the paper only mentions, from the folders of their runs: curves, and numbers at equal steps.
 
-A run's folder is named by its variant (`pspnb.training.recipes.VARIANTS`), and by a seed where there are several: "psp",
+A run's folder is named by its variant (`pspnb.recipes.encoders.VARIANTS`), and by a seed where there are several: "psp",
 "w", "largest_map", "psp-1". Chapter: "Ablations".
 """
 
@@ -17,10 +17,10 @@ from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.provenance import stamp
 from pspnb.files.reading import read_json
-from pspnb.psp import PSP
-from pspnb.reconstruction import intervals, measure
+from pspnb.measure.reconstruction import intervals, measure
+from pspnb.models.psp import PSP
+from pspnb.recipes.encoders import BATCH, VARIANTS, best_state, run_model
 from pspnb.training.journal import read_journal
-from pspnb.training.recipes import BATCH, VARIANTS, best_state, run_model
 
 
 def ablation_rows(
@@ -76,7 +76,7 @@ def write_ablations(runs: str | Path, out: str | Path, *, n: int = 500, seed: in
     Rows that the file holds already stay, where no run has their name: several machines can add to one table.
     n = 0 leaves that out, which is right for runs of different lengths: their best encoders saw different numbers of images.
     """
-    from pspnb.ablate import facets_instruments, facets_views
+    from pspnb.measure.ablate import facets_instruments, facets_views
 
     path = Path(out) / "ablations.json"
     before = read_json(path) if path.exists() else {"rows": {}}
@@ -95,8 +95,8 @@ def write_ablations(runs: str | Path, out: str | Path, *, n: int = 500, seed: in
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """`python -m pspnb.ablate_runs RUNS OUT [--n N]`."""
-    parser = argparse.ArgumentParser(prog="python -m pspnb.ablate_runs", description=__doc__)
+    """`python -m pspnb.measure.ablate_runs RUNS OUT [--n N]`."""
+    parser = argparse.ArgumentParser(prog="python -m pspnb.measure.ablate_runs", description=__doc__)
     parser.add_argument("runs", type=Path, help="folder of runs, each in a folder named by its variant")
     parser.add_argument("out", type=Path, help="folder for ablations.json")
     parser.add_argument("--n", type=int, default=500, help="test images on which best encoders are measured; 0: none")

@@ -1,6 +1,6 @@
 """What Table 1 says: its rows, the paper's own numbers, the paper's claims decided by intervals, and the table as Markdown.
 
-Source: pSp, Table 1 and section 4.1. `pspnb.ablate` measures. Chapter: "Ablations".
+Source: pSp, Table 1 and section 4.1. `pspnb.measure.ablate` measures. Chapter: "Ablations".
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pspnb.reconstruction import METRICS, Interval
+from pspnb.measure.reconstruction import METRICS, Interval
 
 PSP_ROW, W_ROW, NAIVE_ROW = "facets64/inversion", "facets64/inversion_w", "facets64/inversion_naive_wplus"
 NO_ID, NO_LPIPS = "facets64/inversion_no_id", "facets64/inversion_no_lpips"

@@ -14,9 +14,9 @@ from pspnb.errors import PspnbError
 from pspnb.files.provenance import hardware
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
+from pspnb.recipes.ship import ZOO, ship
 from pspnb.training.arrays import split_arrays
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.export import ZOO, ship
 from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
 from pspnb.training.imitation import ImitationConfig, ImitationTrainer, average_of, shipped_state
 from pspnb.training.journal import read_journal
@@ -195,7 +195,7 @@ def _lessons(config: ImitationConfig, out: Path, device: str) -> Lessons:
 
 def _trunk(device: str) -> PerceptualNet:
     """The shipped perceptual instrument, a loss of the imitation."""
-    from pspnb.hub import load_shipped
+    from pspnb.models.zoo import load_shipped
 
     trunk = load_shipped("world2/perceptual").to(device)
     assert isinstance(trunk, PerceptualNet)
@@ -273,7 +273,7 @@ def ship_discriminator(run: str | Path, *, name: str | None = None, folder: str 
 
 def ship_imitation(run: str | Path) -> tuple[Path, Path]:
     """Generator and critic of a run that imitates, the generator with the rows of its gate on the card."""
-    from pspnb.evaluate import evaluate_shipped
+    from pspnb.measure.evaluate_generator import evaluate_shipped
 
     paths = ship_generator(run), ship_discriminator(run)
     evaluate_shipped()

@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pspnb.checkpoints import architecture, nvidia
-from pspnb.checkpoints.reading import existing_file, read_torch
-from pspnb.checkpoints.sniff import kind_of
 from pspnb.errors import LoadError, PspnbError
 from pspnb.files.atomic import write_atomically
+from pspnb.models.official import architecture, nvidia
+from pspnb.models.official.reading import existing_file, read_torch
+from pspnb.models.official.sniff import kind_of
+from pspnb.models.psp import PSP
 from pspnb.nn.backbones import FaceEmbedder
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.ops import EqualLinear
 from pspnb.nn.stylegan2 import Generator
-from pspnb.psp import PSP
 
 logger = logging.getLogger("pspnb")
 
@@ -157,17 +157,17 @@ def save_generator(generator: Generator, path: str | os.PathLike) -> None:
 
 def found(path: str | os.PathLike) -> Path:
     """The path as it is, or an error that names the shipped models and, for an official file, where it is published."""
-    from pspnb import hub
+    from pspnb.models import zoo
 
     if os.fspath(path) == "":
         raise LoadError("expected the name or the file of a model, got an empty path")
     path = Path(path)
     if path.exists():
         return path
-    official = hub.OFFICIAL.get(path.name)
+    official = zoo.OFFICIAL.get(path.name)
     if official is not None:
         raise LoadError(f"{path}: no such file; its authors publish it at {official.url}")
-    raise LoadError(f"{path}: no such file, and no shipped model of that name; {hub.what_there_is()}")
+    raise LoadError(f"{path}: no such file, and no shipped model of that name; {zoo.what_there_is()}")
 
 
 def _state_dict(content: Any, path: Path, *, keys: tuple[str, ...] = ("state_dict",)) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Judging a generator of Facets by its answer key: every row of the gate with its interval, tables and sheets for the book.
 
-`python -m pspnb.evaluate --out book/results/world2` writes metrics.json and the pictures beside it, and says of each row whether
-it passes. Chapters: "StyleGAN2 from the inside", "The world of Facets".
+`python -m pspnb.measure.evaluate_generator --out book/results/world2` writes metrics.json and the pictures beside it, and says
+of each row whether it passes. Chapters: "StyleGAN2 from the inside", "The world of Facets".
 """
 
 import argparse
@@ -31,9 +31,9 @@ from pspnb.measure.rows import class_iou_of, seen
 from pspnb.measure.sheets import write_sheets
 from pspnb.measure.styles import style_shares
 from pspnb.nn.stylegan2 import Generator
+from pspnb.recipes.ship import add_metrics
 from pspnb.training.arrays import FacetsArrays, split_arrays, to_unit
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.export import add_metrics
 from pspnb.training.imitation import average_of
 from pspnb.world2 import CLASSES
 
@@ -173,7 +173,7 @@ def read_generator(what: str, *, device: str = "cpu") -> Generator:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 whether the gate passes or not, 2 for what cannot be judged."""
-    from pspnb.translate import pick_device
+    from pspnb.editing.translate import pick_device
 
     given = _parser().parse_args(arguments)
     try:
@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             generator, instruments, out=given.out, n=given.n, seed=given.seed, device=device, train=train, progress=True
         )
     except (ValueError, OSError) as error:
-        print(f"pspnb.evaluate: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"pspnb.measure.evaluate_generator: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     for limit, row in zip(GATE, result["gate"], strict=True):
         print(line(limit, Verdict(limit.row, row["value"], limit.limit, row["passed"]), row))
@@ -196,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pspnb.evaluate", description="Judge a generator of Facets by its answer key."
+        prog="python -m pspnb.measure.evaluate_generator", description="Judge a generator of Facets by its answer key."
     )
     parser.add_argument("--out", type=Path, default=Path(RESULTS), help="folder of metrics.json and the sheets")
     parser.add_argument("--n", type=int, default=10_000, help="how many z (default 10000)")

@@ -18,14 +18,14 @@ from PIL import Image
 from torch import Tensor
 
 from pspnb.checks import at_least, between, seed_in_range
-from pspnb.codes import CodesFile, checked, is_codes_file, read_codes, read_direction
 from pspnb.device import pick_device as pick_device
-from pspnb.edits import Edits, planned_edits
+from pspnb.editing.codes import CodesFile, checked, is_codes_file, read_codes, read_direction
+from pspnb.editing.edits import Edits, planned_edits
 from pspnb.errors import ImageError, LoadError, PspnbError
+from pspnb.files.folders import FORMATS, Job, Report, failed, plan_jobs
+from pspnb.files.images import read_grey, read_image, read_labels, to_image, write_image
 from pspnb.files.progress import progress_bar
-from pspnb.folders import FORMATS, Job, Report, failed, plan_jobs
-from pspnb.images import read_grey, read_image, read_labels, to_image, write_image
-from pspnb.psp import PSP
+from pspnb.models.psp import PSP
 from pspnb.tasks import TASKS, Task, task_named
 from pspnb.transforms import CELEBA_COLOURS, colour_labels
 
@@ -95,7 +95,7 @@ def translate(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Report:
-    """Translate an image, every image of a folder, or a file of codes (`pspnb.codes`); write pictures to `output`.
+    """Translate an image, every image of a folder, or a file of codes (`pspnb.editing.codes`); write pictures to `output`.
 
     With `n_samples`, that many outputs for each input whose styles `layers` are redrawn (blended by `alpha`; both default to
     the task's). With `mix`, a picture or a file of one code, these styles are that one's. `strength` times the `direction` of

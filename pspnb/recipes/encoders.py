@@ -21,14 +21,14 @@ from pspnb.files.atomic import write_json
 from pspnb.files.provenance import hardware
 from pspnb.files.reading import read_json
 from pspnb.losses import IdentityLoss, LossTerm, LossWeights, LPIPSLoss, build_terms
+from pspnb.models.psp import PSP
+from pspnb.models.runs import RECIPE, about_run, checkpoint_of, is_run, load_run
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator
-from pspnb.psp import PSP
 from pspnb.tasks import Task, task_named
 from pspnb.training.callbacks import TensorBoard
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.data import Batches, PairArrays, facets_arrays
-from pspnb.training.run_models import RECIPE, about_run, checkpoint_of, is_run, load_run
 from pspnb.training.trainer import Outcome, TrainConfig, fit
 
 Kind = Literal["psp", "w", "naive_wplus"]
@@ -277,7 +277,7 @@ def _where(generator: str | Path | None) -> str:
 
 def facets_losses(device: str | torch.device = "cpu") -> tuple[nn.Module, IdentityLoss]:
     """The distance and the identity loss of the facets64 recipes, from shipped instruments, frozen, on `device`."""
-    from pspnb.hub import load_shipped
+    from pspnb.models.zoo import load_shipped
 
     perceptual = load_shipped("facets64/perceptual").requires_grad_(False)
     # Facets heads are not cut out: recognition was trained on whole images.
@@ -405,7 +405,7 @@ def _given(init: str | Path) -> PSP:
 
 def images_seen(trained: str | Path) -> int:
     """On how many images a shipped encoder (by name) or a run was trained in all; 0 where nothing says so."""
-    from pspnb.hub import card
+    from pspnb.models.zoo import card
 
     if Path(trained).exists() and is_run(trained):
         path = checkpoint_of(trained)

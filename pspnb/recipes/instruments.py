@@ -1,6 +1,6 @@
 """Runs of instruments: one by one, all of them side by side on a GPU, and from a run (or a small export of it) to a shipped file.
 
-`python -m pspnb.training.instrument_runs --out runs/instruments --device cuda --seconds 70` renders once, trains each
+`python -m pspnb.recipes.instruments --out runs/instruments --device cuda --seconds 70` renders once, trains each
 instrument in a process of its own and leaves `exports/NAME.safetensors`: fp16 weights with their history and where
 they were made, small enough to carry; `ship_instrument(NAME, FILE)` makes the zoo's file of it later, on any machine.
 """
@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pspnb.errors import PspnbError
+from pspnb.recipes.ship import ZOO, half, ship
 from pspnb.training.arrays import FacetsArrays, concat_arrays, load_arrays, save_arrays, several_views, split_arrays
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.export import ZOO, half, ship
 from pspnb.training.instruments import INSTRUMENTS, InstrumentTrainer, architecture, instrument_config
 from pspnb.training.journal import read_journal
 from pspnb.training.lookalikes import lookalike_arrays, lookalike_test
@@ -37,7 +37,7 @@ from pspnb.training.reports import (
 )
 from pspnb.world2 import RENDER_VERSION, SPLIT_SIZES
 
-MODULE = "pspnb.training.instrument_runs"
+MODULE = "pspnb.recipes.instruments"
 Preset = Literal["cpu", "gpu"]
 
 TITLES = {
@@ -189,7 +189,7 @@ def read_run(run: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 def load_run(name: str, run: str | Path) -> nn.Module:
     """The instrument of a run or export, in eval mode, as it will be shipped: from its card, weights rounded to float16."""
-    from pspnb.hub import build
+    from pspnb.models.zoo import build
 
     weights, _ = read_run(run)
     network = build(json.loads(json.dumps(architecture(name))))

@@ -18,8 +18,8 @@ from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.pictures import to_levels
 from pspnb.files.provenance import stamp
-from pspnb.psp import PSP
-from pspnb.reconstruction import Images, compare_all, intervals
+from pspnb.measure.reconstruction import Images, compare_all, intervals
+from pspnb.models.psp import PSP
 from pspnb.tasks import TASKS, Task
 from pspnb.training.data import Batches, PairArrays
 
@@ -50,7 +50,7 @@ def evaluate_model(
 
     `images`: the targets, 0 ... 255, of the size the encoder reads; `PairArrays` for tasks whose sources are given. `task`
     says how a source is made of a target. Outputs of a larger generator are pooled to the targets' size, as in training;
-    a smaller generator's are compared at its own. `judge`, `distance`: see `pspnb.reconstruction.compare`; None leaves the
+    a smaller generator's are compared at its own. `judge`, `distance`: see `pspnb.measure.reconstruction.compare`; None leaves the
     column out.
     """
     arrays = images if isinstance(images, PairArrays) else PairArrays(images)
@@ -93,7 +93,7 @@ def evaluate(
     of AlexNet's weights (default: downloaded), for models of other sizes than 64 px; without `identity` similarity is left
     out. `task` where run or file don't tell, `generator` where a run's has moved. Returns what metrics.json holds.
     """
-    from pspnb.ablate_pictures import worst_figure, write_figure
+    from pspnb.measure.ablate_pictures import worst_figure, write_figure
 
     made = stamp(seed=seed, device=device)
     at_least(1, n=n)
@@ -127,7 +127,7 @@ def load_any(
 ) -> tuple[PSP, Task]:
     """A model and its task, from whatever `pspnb.load` takes. Raises PspnbError."""
     import pspnb
-    from pspnb.translate import task_of
+    from pspnb.editing.translate import task_of
 
     model = pspnb.load(what, device=device, generator=generator)
     if not isinstance(model, PSP):
@@ -160,7 +160,7 @@ def _instruments(
 
     size = min(model.input_size, model.decoder.size)
     if size == FACETS_SIZE and identity is None and lpips is None:
-        from pspnb.ablate import facets_instruments
+        from pspnb.measure.ablate import facets_instruments
 
         return *facets_instruments(device), {"similarity": "facets64/identity_eval", "lpips": "facets64/perceptual"}
     try:

@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from pspnb.files.pictures import from_levels
-from pspnb.metrics import bootstrap_interval, psnr, ssim
+from pspnb.measure.metrics import bootstrap_interval, psnr, ssim
 
 Images = Callable[[Tensor], Tensor]
 """Images to images, or, of a judge, to embeddings (b, e)."""

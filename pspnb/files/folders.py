@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pspnb.errors import PspnbError
-from pspnb.images import find_images, output_names
+from pspnb.files.images import find_images, output_names
 
 FORMATS = ("png", "jpg", "webp")
 

@@ -16,7 +16,7 @@ from pspnb.errors import LoadError
 if TYPE_CHECKING:
     from torch import nn
 
-ZOO = Path(__file__).parent / "zoo"
+ZOO = Path(__file__).parents[1] / "zoo"
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
     import torch
     from safetensors.torch import load_file
 
-    from pspnb.checkpoints.official import placed
-    from pspnb.download import file_sha256
+    from pspnb.files.download import file_sha256
+    from pspnb.models.official.load import placed
 
     description = card(name)
     path = _file(name, ".safetensors")
@@ -121,8 +121,7 @@ def _class(name: str) -> type[nn.Module]:
     """The classes a card may name; a card is data, so it can name nothing else."""
     from torch import nn
 
-    from pspnb import psp
-    from pspnb.models import prior_mapping
+    from pspnb.models import prior_mapping, psp
     from pspnb.nn import backbones, discriminator, encoders, stylegan2
 
     known: dict[str, type[nn.Module]] = {

@@ -1,6 +1,6 @@
 """Live controls for notebooks: sliders that run the model. They need a kernel; static pages use `viz.frame_slider`.
 
-With `viz.py` the only module that imports ipywidgets. The functions return ordinary widgets: show one as the last
+With `figures.py` the only module that imports ipywidgets. The functions return ordinary widgets: show one as the last
 expression of a cell, or drive it from Python by setting the `value` of its children.
 """
 
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pspnb.viz import image_html
+from pspnb.show.figures import image_html
 
 Decode = Callable[[Tensor], Tensor]
 

@@ -1,6 +1,6 @@
 """Small experiments that need trainings of their own. `noise_study`: what per-pixel noise does to a small generator.
 
-Chapter: "StyleGAN2 from the inside". `python -m pspnb.training.studies` trains (resumable, two times 13 minutes on one core) and
+Chapter: "StyleGAN2 from the inside". `python -m pspnb.recipes.studies` trains (resumable, two times 13 minutes on one core) and
 writes book/results/noise.
 """
 
@@ -15,13 +15,13 @@ from torch import Tensor
 from pspnb.files.atomic import write_json
 from pspnb.files.pictures import grid, write_png
 from pspnb.files.provenance import stamp
+from pspnb.measure.metrics import frechet_distance
 from pspnb.measure.populations import BATCH, label_shares
-from pspnb.metrics import frechet_distance
 from pspnb.nn.instruments import ParsingNet
 from pspnb.nn.stylegan2 import Generator, noise_shapes
+from pspnb.recipes.generators import fit_generator
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.gan import GanConfig
-from pspnb.training.runs import fit_generator
 from pspnb.world2 import CLASSES
 
 CONFIG = replace(GanConfig(), steps=3000)
@@ -85,7 +85,7 @@ def compare_noise(
     """Rows "without noise", "with noise", "switched off": Frechet distance in identity_eval features to `samples` training
     images, and for each label of WATCHED its share of the pixels over that in the data; and eight pictures a row.
     """
-    from pspnb.hub import load_shipped
+    from pspnb.models.zoo import load_shipped
     from pspnb.training.arrays import split_arrays, to_unit
 
     judge, parsing = load_shipped("world2/identity_eval"), load_shipped("world2/parsing")

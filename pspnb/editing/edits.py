@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.psp import PSP
+from pspnb.models.psp import PSP
 from pspnb.tasks import Task
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pspnb.checkpoints import architecture
-from pspnb.checkpoints.official import generator_from, placed
-from pspnb.checkpoints.reading import glance, read_torch
 from pspnb.errors import LoadError
 from pspnb.files.reading import read_json
+from pspnb.models.official import architecture
+from pspnb.models.official.load import generator_from, placed
+from pspnb.models.official.reading import glance, read_torch
+from pspnb.models.psp import PSP
 from pspnb.nn.stylegan2 import Generator
-from pspnb.psp import PSP
 
 BEST, LATEST, RECIPE = "best.pt", "checkpoint.pt", "recipe.json"
 
@@ -92,7 +92,7 @@ def load_run(
 
 
 def _psp(path: Path, state: Mapping[str, Any], generator: str | os.PathLike | Generator | None) -> PSP:
-    from pspnb.hub import build
+    from pspnb.models.zoo import build
 
     about = about_run(path, state)
     decoder = _generator_of(about, state, generator)
@@ -136,8 +136,8 @@ def _generator_of(
 
 def _early_architecture(about: Mapping[str, Any], state: Mapping[str, Any], decoder: Generator) -> dict[str, Any]:
     """Of runs that did not write it down: by the recipe of their variant."""
+    from pspnb.recipes.encoders import encoder_architecture, variant_named
     from pspnb.tasks import task_named
-    from pspnb.training.recipes import encoder_architecture, variant_named
 
     task = task_named(about.get("task", state["identity"]["task"]))
     variant = variant_named(about.get("variant", "psp"))
@@ -154,7 +154,7 @@ def _generator(state: Mapping[str, Any]) -> Generator:
 
 
 def _instrument(state: Mapping[str, Any]) -> nn.Module:
-    from pspnb.hub import build
+    from pspnb.models.zoo import build
     from pspnb.training.instruments import architecture as of_instrument
 
     with torch.random.fork_rng(devices=[]):

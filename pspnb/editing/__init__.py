@@ -1,0 +1,1 @@
+"""Changing a picture by changing its codes."""

@@ -1,0 +1,1 @@
+"""Figures and widgets: the only place that imports matplotlib and ipywidgets."""
