@@ -21,10 +21,10 @@ from pspnb.models.zoo import card
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.graphs import Replayed, keep_gradients
-from pspnb.training.imitation import ImitationConfig, ImitationTrainer, average_of
+from pspnb.training.imitation import DETAILS, ImitationConfig, ImitationTrainer, average_of
 from pspnb.training.lessons import GrowingLessons, Lessons, draw_lessons
 from pspnb.training.loop import as_numbers, fit
-from pspnb.world2 import render
+from pspnb.world2 import CLASSES, render
 from pspnb.world2.prior import Z_DIM, draw_z, factors_of
 
 CHANNELS = ((4, 16), (8, 16), (16, 16))
@@ -60,6 +60,7 @@ def weights(t: ImitationTrainer) -> list[torch.Tensor]:
 def test_lessons_are_a_function_of_their_seed(lessons) -> None:
     again = drawn()
     assert torch.equal(again.images, lessons.images) and torch.equal(again.numbers, lessons.numbers)
+    assert torch.equal(again.labels, lessons.labels) and lessons.labels.max() > 10
     assert lessons.n_true == 32 and lessons.images.dtype == torch.uint8
     other = drawn(seed=1)
     assert not torch.equal(other.images, lessons.images)
@@ -67,14 +68,15 @@ def test_lessons_are_a_function_of_their_seed(lessons) -> None:
 
 def test_other_processes_render_the_same_lessons(lessons) -> None:
     apart = draw_lessons(64, size=16, workers=2)
-    assert torch.equal(apart.images, lessons.images) and torch.equal(apart.numbers, lessons.numbers)
+    assert torch.equal(apart.images, lessons.images) and torch.equal(apart.labels, lessons.labels)
     growing = GrowingLessons(64, size=16, workers=1)
     with growing:
         assert min(growing.ready()) > 0
         for _ in range(100):
             if growing.ready(wait=0.1) == (32, 32):
                 break
-    assert torch.equal(growing.images, lessons.images) and growing.n_true == lessons.n_true
+    assert torch.equal(growing.images, lessons.images) and torch.equal(growing.labels, lessons.labels)
+    assert torch.equal(growing.numbers, lessons.numbers) and growing.n_true == lessons.n_true
 
 
 def test_what_ends_the_renderers_is_said_where_lessons_are_asked_for(monkeypatch) -> None:
@@ -91,28 +93,44 @@ def test_what_ends_the_renderers_is_said_where_lessons_are_asked_for(monkeypatch
 def test_taking_in_lessons_does_not_wait_for_more() -> None:
     """With renderers that never pause, `ready` returns once the queue has been empty, and it takes in what was there."""
     growing = GrowingLessons(64, size=16, workers=1)
-    image = np.full((16, 3, 16, 16), 7, np.uint8)
-    growing._made.put((slice(0, 16), image))
-    growing._made.put((slice(32, 48), image))
+    image, labels = np.full((16, 3, 16, 16), 7, np.uint8), np.full((16, 16, 16), 5, np.uint8)
+    growing._made.put((slice(0, 16), image, labels))
+    growing._made.put((slice(32, 48), image, labels))
     assert growing.ready(wait=5.0) == (16, 16) and int(growing.images[40].min()) == 7
+    assert int(growing.labels[40].min()) == 5 and int(growing.labels[60].max()) == 0
     assert growing.ready() == (16, 16)
 
 
 def test_lessons_come_back_from_their_file(lessons, tmp_path: Path) -> None:
     lessons.save(tmp_path / "lessons.safetensors")
     again = Lessons.load(tmp_path / "lessons.safetensors")
-    assert torch.equal(again.images, lessons.images) and again.n_true == lessons.n_true
+    assert torch.equal(again.images, lessons.images) and torch.equal(again.labels, lessons.labels)
+    assert again.n_true == lessons.n_true
 
 
 def test_the_gradient_is_that_of_the_losses_written_apart(lessons) -> None:
-    """Imitation alone: L1 times 2 plus the LPIPS form, by autograd on a plain expression."""
+    """Imitation alone: L1 times 2, LPIPS form and a tenth of the cross entropy, weighted, by autograd on plain expressions."""
     t = trainer(lessons)
     inputs = t._draw(False, 0.0)
     t._compute(inputs, "imitate")
     got = [p.grad.clone() for p in t.generator.parameters()]
     x = inputs["x"].float() / 127.5 - 1
-    y = t.generator.synthesize(t.generator.style.layers(inputs["numbers"]))
-    loss = 2 * F.l1_loss(y, x) + t.perceptual(y, x).mean()
+    w = t.generator.style.layers(inputs["numbers"])
+    y, (last, _) = t.generator.synthesize(w), t.generator.features(w, upto=t.generator.n_convs)
+    few = torch.isin(inputs["labels"].long(), torch.tensor([CLASSES.index(name) for name in DETAILS]))
+    around = (
+        F.conv2d(F.pad(few.float()[:, None], (1, 1, 1, 1)), torch.ones(1, 1, 3, 3)) > 0
+    )  # themselves and their neighbours
+    weight = torch.where(around, t.config.detail, 1.0)
+    assert 0 < int(around.sum()) < around.numel() / 2
+    chance = t.classes(last).log_softmax(1).gather(1, inputs["labels"].long()[:, None])
+    maps = [
+        ((a - b).square().sum(1, keepdim=True), F.avg_pool2d(weight, 16 // a.shape[-1]))
+        for a, b in zip(t.perceptual.features(y), t.perceptual.features(x), strict=True)
+    ]
+    distance = torch.stack([(m * s).sum((1, 2, 3)) / s.sum((1, 2, 3)) for m, s in maps]).mean()
+    average = lambda error: (error * weight).sum() / weight.sum()  # noqa: E731
+    loss = 2 * average((y - x).abs().mean(1, keepdim=True)) + distance + 0.1 * average(-chance)
     for mine, theirs in zip(got, torch.autograd.grad(loss, list(t.generator.parameters())), strict=True):
         assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-6)
 
@@ -135,7 +153,7 @@ def test_the_critics_share_of_the_gradient_has_its_weight(lessons) -> None:
 
 
 def test_it_learns_its_lessons(lessons) -> None:
-    few = Lessons(lessons.images[:8], lessons.numbers[:8], 8)
+    few = Lessons(lessons.images[:8], lessons.labels[:8], lessons.numbers[:8], 8)
     t = trainer(few, replace(TINY, steps=150, adversarial_from=1.0, lr=5e-3))
     losses = [as_numbers(t.train_step())["l1"] for _ in range(150)]
     assert sum(losses[-10:]) < 0.35 * sum(losses[:10])
@@ -258,7 +276,7 @@ def test_kept_gradients_stay_in_place() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a replay needs CUDA")
 def test_replayed_training_is_the_training(lessons) -> None:
     """Ten steps with and without recording, on a GPU: the same losses to bf16's rounding."""
-    there = Lessons(lessons.images.cuda(), lessons.numbers.cuda(), lessons.n_true)
+    there = Lessons(lessons.images.cuda(), lessons.labels.cuda(), lessons.numbers.cuda(), lessons.n_true)
     runs = []
     for replay in (True, False):
         t = ImitationTrainer(TINY, there, perceptual(), device="cuda")
