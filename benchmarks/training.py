@@ -39,6 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parent))
 from _published import PublishedForm
 
+from pspnb.files.provenance import commit, hardware
 from pspnb.losses import IdentityLoss, LPIPSLoss, build_terms, l2
 from pspnb.models.psp import PSP
 from pspnb.nn.backbones import FaceEmbedder
@@ -46,7 +47,6 @@ from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.recipes.encoders import BATCH, TRAINING, VARIANTS, build_psp, facets_losses
-from pspnb.recipes.ship import commit, hardware
 from pspnb.tasks import TASKS
 from pspnb.training.data import Batches, Pair, PairArrays
 from pspnb.training.processes import processes

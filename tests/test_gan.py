@@ -12,7 +12,7 @@ from torch import Tensor
 from pspnb.errors import PspnbError
 from pspnb.files.pictures import grid, write_png
 from pspnb.nn.stylegan2 import Generator
-from pspnb.recipes.generators import ship_generator
+from pspnb.shipping.generators import ship_generator
 from pspnb.training import gan_losses as losses
 from pspnb.training.critic import OnePassDiscriminator
 from pspnb.training.gan import GanConfig, GanTrainer, lr_factor
@@ -297,7 +297,7 @@ def test_png_writer_is_read_back_exactly(tmp_path: Path) -> None:
 
 
 def test_the_noise_study_trains_compares_and_goes_on(tmp_path) -> None:
-    from pspnb.recipes.studies import WATCHED, draw, noise_study
+    from pspnb.measure.noise_study import WATCHED, draw, noise_study
 
     channels = ((4, 8), (8, 8), (16, 8), (32, 8), (64, 4))
     config = replace(TINY, size=64, channels=channels, d_channels=channels, steps=2)

@@ -17,11 +17,12 @@ import torch.nn.functional as F
 
 import pspnb
 from pspnb.errors import PspnbError
+from pspnb.models.load import average_of
 from pspnb.models.zoo import card
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.graphs import Replayed, keep_gradients
-from pspnb.training.imitation import DETAILS, ImitationConfig, ImitationTrainer, average_of
+from pspnb.training.imitation import DETAILS, ImitationConfig, ImitationTrainer
 from pspnb.training.lessons import GrowingLessons, Lessons, draw_lessons
 from pspnb.training.loop import as_numbers, fit
 from pspnb.world2 import CLASSES, render
@@ -293,7 +294,7 @@ def test_replayed_training_is_the_training(lessons) -> None:
 def test_a_run_from_the_shell_is_shipped_and_gone_on_with(tmp_path: Path, capsys) -> None:
     """Two steps at 64 px, from what is shipped; then the zoo's files of it, which a third run could start from."""
     from pspnb.cli import main
-    from pspnb.recipes.generators import ship_discriminator, ship_generator
+    from pspnb.shipping.generators import ship_discriminator, ship_generator
 
     command = [
         "train",

@@ -13,8 +13,8 @@ from pspnb.errors import PspnbError
 from pspnb.measure.metrics import class_iou, confusion
 from pspnb.models.zoo import available, build, load_shipped
 from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualJudge, PerceptualNet, PlainEmbedder
-from pspnb.recipes.ship import ship
-from pspnb.recipes.weights import Stage, clock, run, seconds_left, stages
+from pspnb.shipping.weights import Stage, clock, run, seconds_left, stages
+from pspnb.shipping.zoo_file import ship
 from pspnb.training import instrument_losses
 from pspnb.training.arrays import FacetsArrays, render_arrays, to_unit
 from pspnb.training.factor_targets import (

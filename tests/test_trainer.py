@@ -17,6 +17,7 @@ from torch import nn
 
 from pspnb.errors import PspnbError
 from pspnb.losses import LossTerm, LossWeights
+from pspnb.models.runs import fingerprint
 from pspnb.tasks import TASKS
 from pspnb.training.callbacks import Callback, TensorBoard, picture_rows
 from pspnb.training.checkpoint import CheckpointError, load_checkpoint
@@ -24,7 +25,7 @@ from pspnb.training.data import Batches
 from pspnb.training.journal import read_journal
 from pspnb.training.loop import TrainingDiverged
 from pspnb.training.processes import Processes
-from pspnb.training.run import Run, fingerprint
+from pspnb.training.run import Run
 from pspnb.training.trainer import Outcome, TrainConfig, fit
 
 

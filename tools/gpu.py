@@ -152,7 +152,7 @@ def _apart(network: Any, x: Any, device: str) -> float:
 
 
 def _device_name(device: str) -> str:
-    from pspnb.recipes.ship import hardware
+    from pspnb.files.provenance import hardware
 
     return hardware(device)
 
@@ -435,7 +435,7 @@ def _draw_lookalikes(runs: Path, device: str, sizes: Sizes) -> None:
 
 def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, device: str, sizes: Sizes) -> None:
     from pspnb.recipes.encoders import train_encoder
-    from pspnb.recipes.ship_encoders import add_history, ship_encoder
+    from pspnb.shipping.encoders import add_history, ship_encoder
     from pspnb.training.journal import read_journal
 
     folder = runs / job["name"]
@@ -468,7 +468,8 @@ def _steps_per_second(folder: Path, options: dict[str, Any], sizes: Sizes) -> fl
 
 
 def _train_instrument(name: str, runs: Path, device: str, sizes: Sizes) -> None:
-    from pspnb.recipes.instruments import export_instrument, train_instrument
+    from pspnb.recipes.instruments import train_instrument
+    from pspnb.shipping.instruments import export_instrument
     from pspnb.training.arrays import concat_arrays, load_arrays, split_arrays
 
     folder = runs / name
@@ -491,8 +492,8 @@ def _train_instrument(name: str, runs: Path, device: str, sizes: Sizes) -> None:
 
 def ship_quickly(name: str, folder: Path) -> None:
     """An instrument into this machine's zoo without its report, which takes longer than its training; `collect` adds that."""
-    from pspnb.recipes.instruments import card_of, read_run
-    from pspnb.recipes.ship import ship
+    from pspnb.shipping.instruments import card_of, read_run
+    from pspnb.shipping.zoo_file import ship
 
     weights, about = read_run(folder)
     ship(f"world2/{name}", weights, card_of(name, about, metrics={}))
@@ -501,8 +502,9 @@ def ship_quickly(name: str, folder: Path) -> None:
 def collect(out: Path) -> None:
     """On the machine where the results came back to: zoo_*.tar of FOLDER into this package's zoo, reports of instruments added."""
     import pspnb
-    from pspnb.recipes.instruments import report
-    from pspnb.recipes.ship import ZOO, add_metrics
+    from pspnb.models.zoo import ZOO
+    from pspnb.shipping.instruments import report
+    from pspnb.shipping.zoo_file import add_metrics
 
     for path in sorted(out.glob("zoo_*.tar")):
         with tarfile.open(path) as tar:
@@ -521,8 +523,8 @@ def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
 
     from pspnb.files.pictures import grid, write_png
     from pspnb.models.zoo import load_shipped
-    from pspnb.recipes.generators import ship_generator
-    from pspnb.recipes.ship import half
+    from pspnb.shipping.generators import ship_generator
+    from pspnb.shipping.zoo_file import half
     from pspnb.training.imitation import ImitationTrainer, shipped_state
     from pspnb.training.lessons import GrowingLessons
     from pspnb.training.loop import fit
@@ -573,7 +575,7 @@ def _measure_gate(folder: Path, out: Path, device: str, sizes: Sizes) -> None:
 
 def pack_zoo(out: Path, *, newer_than: float) -> None:
     """What was shipped on this machine since a time, cards and weights, as FOLDER/zoo_*.tar of at most 15 MB each."""
-    from pspnb.recipes.ship import ZOO
+    from pspnb.models.zoo import ZOO
 
     parts: list[list[Path]] = [[]]
     size = 0

@@ -17,9 +17,11 @@ from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.provenance import stamp
 from pspnb.files.reading import read_json
+from pspnb.measure.on_facets import facets_instruments, facets_views
 from pspnb.measure.reconstruction import intervals, measure
+from pspnb.models.load import load_translator
 from pspnb.models.psp import PSP
-from pspnb.recipes.encoders import BATCH, VARIANTS, best_state, run_model
+from pspnb.recipes.encoders import BATCH, VARIANTS, best_state
 from pspnb.training.journal import read_journal
 
 
@@ -64,7 +66,7 @@ def ablation_rows(
     for name, row in rows.items():
         row["at_equal_steps"] = _lowest(row["curve"], steps)
         if images is not None and name in fresh:
-            model = run_model(Path(runs) / name)
+            model = load_translator(Path(runs) / name)
             row["metrics"] = intervals(measure(model, images, judge=judge, distance=distance), seed=seed)
             row["offset"] = _offsets(model, images)
     return {"steps": steps, "rows": rows, "left_out": left_out}
@@ -76,8 +78,6 @@ def write_ablations(runs: str | Path, out: str | Path, *, n: int = 500, seed: in
     Rows that the file holds already stay, where no run has their name: several machines can add to one table.
     n = 0 leaves that out, which is right for runs of different lengths: their best encoders saw different numbers of images.
     """
-    from pspnb.measure.ablate import facets_instruments, facets_views
-
     path = Path(out) / "ablations.json"
     before = read_json(path) if path.exists() else {"rows": {}}
     kept = before["rows"]

@@ -1,4 +1,4 @@
-"""Recipes of the encoders: which network, which losses, how long; `train_encoder` runs one, `run_model` loads what came of it.
+"""Recipes of the encoders: which network, which losses, how long; `train_encoder` runs one.
 
 `pspnb train inversion --out runs/x` is `train_encoder("inversion", out="runs/x")`. A recipe is a task (`pspnb.tasks`), a variant
 (a row of the paper's Table 1, or an ablation that its text mentions) and a scale. Chapters: "Training the encoder", "Ablations".
@@ -21,14 +21,17 @@ from pspnb.files.atomic import write_json
 from pspnb.files.provenance import hardware
 from pspnb.files.reading import read_json
 from pspnb.losses import IdentityLoss, LossTerm, LossWeights, LPIPSLoss, build_terms
+from pspnb.models.load import load_generator, load_identity, load_translator
 from pspnb.models.psp import PSP
-from pspnb.models.runs import RECIPE, about_run, checkpoint_of, is_run, load_run
+from pspnb.models.runs import RECIPE, about_run, checkpoint_of, is_run
+from pspnb.models.zoo import card, load_shipped
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator
 from pspnb.tasks import Task, task_named
 from pspnb.training.callbacks import TensorBoard
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.data import Batches, PairArrays, facets_arrays
+from pspnb.training.pictures import folder_arrays, paired_arrays
 from pspnb.training.trainer import Outcome, TrainConfig, fit
 
 Kind = Literal["psp", "w", "naive_wplus"]
@@ -228,7 +231,7 @@ def train_encoder(
     config = (GPU_TRAINING if preset == "gpu" else TRAINING)[scale]
     said = options_given(replay=replay, steps=steps, lr=lr, decay_from=decay_from)
     config = replace(config, compile=compile, **said)
-    given = None if init is None else _given(init)
+    given = None if init is None else load_translator(init)
     own = None if given is None else given.decoder
     weights = loss_weights(chosen, kind, lambdas)
     decoder, distance, recognition = _networks(scale, generator, identity, weights, own)
@@ -244,7 +247,13 @@ def train_encoder(
         arrays, held_out = arrays.resident(device), None if held_out is None else held_out.resident(device)
     size = (GPU_BATCH if preset == "gpu" else BATCH)[scale] if batch is None else batch
     terms = _terms(weights, model, distance, recognition, device)
-    recipe: dict[str, Any] = {"task": chosen.name, "variant": variant, "scale": scale, "hardware": hardware(device)}
+    recipe: dict[str, Any] = {
+        "kind": "encoder",
+        "task": chosen.name,
+        "variant": variant,
+        "scale": scale,
+        "hardware": hardware(device),
+    }
     if init is not None:
         recipe |= {"init": str(init), "init_images": images_seen(init)}
     recipe |= {
@@ -277,8 +286,6 @@ def _where(generator: str | Path | None) -> str:
 
 def facets_losses(device: str | torch.device = "cpu") -> tuple[nn.Module, IdentityLoss]:
     """The distance and the identity loss of the facets64 recipes, from shipped instruments, frozen, on `device`."""
-    from pspnb.models.zoo import load_shipped
-
     perceptual = load_shipped("facets64/perceptual").requires_grad_(False)
     # Facets heads are not cut out: recognition was trained on whole images.
     return perceptual.to(device), IdentityLoss(load_shipped("facets64/identity"), box=None).to(device)
@@ -291,20 +298,18 @@ def _networks(
     weights: LossWeights,
     own: Generator | None = None,
 ) -> tuple[Generator, Any, IdentityLoss | None]:
-    import pspnb
-
     if scale == "facets64":
-        decoder = pspnb.load_generator(generator or "facets64/generator")
+        decoder = load_generator(generator or "facets64/generator")
         return decoder, *facets_losses()
     if generator is not None:
-        decoder = pspnb.load_generator(generator)
+        decoder = load_generator(generator)
     elif own is not None:
         decoder = own
     else:
         raise PspnbError("expected --generator FILE: official weights are not shipped (see `pspnb models`)")
     if weights.id and identity is None:
         raise PspnbError("expected --identity FILE, because the identity loss has a weight (see `pspnb models`)")
-    recognition = None if identity is None else IdentityLoss(pspnb.load_identity(identity))
+    recognition = None if identity is None else IdentityLoss(load_identity(identity))
     return decoder, LPIPSLoss() if weights.lpips or weights.lpips_crop else None, recognition
 
 
@@ -335,8 +340,6 @@ def _arrays(
     progress: bool,
 ) -> tuple[PairArrays, PairArrays | None]:
     """Training and validation pictures. Without folders: Facets."""
-    from pspnb.training.pictures import folder_arrays, paired_arrays
-
     size = 64 if scale == "facets64" else 256
     if data is None:
         if scale != "facets64" or sources is not None:
@@ -364,9 +367,7 @@ def start_from_recognition(encoder: nn.Module, file: str | Path) -> None:
 
     A stem for other than three channels keeps its own weights. PspnbError when the file is of another architecture.
     """
-    import pspnb
-
-    theirs, mine = pspnb.load_identity(file).state_dict(), encoder.state_dict()
+    theirs, mine = load_identity(file).state_dict(), encoder.state_dict()
     shared = {key: value for key, value in theirs.items() if key.startswith(("input_layer.", "body."))}
     if encoder.in_channels != 3:
         shared.pop("input_layer.0.weight")
@@ -393,20 +394,8 @@ def start_from(model: PSP, given: PSP, *, name: str) -> None:
     model.latent_avg.copy_(given.latent_avg)
 
 
-def _given(init: str | Path) -> PSP:
-    """The trained pSp to start from: a shipped name, a pSp file, or a run."""
-    import pspnb
-
-    model = pspnb.load(init)
-    if not isinstance(model, PSP):
-        raise PspnbError(f"{init}: expected a pSp to start from, got a {type(model).__name__}")
-    return model
-
-
 def images_seen(trained: str | Path) -> int:
     """On how many images a shipped encoder (by name) or a run was trained in all; 0 where nothing says so."""
-    from pspnb.models.zoo import card
-
     if Path(trained).exists() and is_run(trained):
         path = checkpoint_of(trained)
         state = load_checkpoint(path)
@@ -437,17 +426,6 @@ def _note_recipe(out: Path, recipe: dict[str, Any]) -> None:
 
 
 # ---- runs ----------------------------------------------------------------------------------------------------------
-
-
-def run_model(run: str | Path, *, generator: Generator | None = None) -> PSP:
-    """The best encoder of a run (the lowest validation loss) on its generator, in evaluation mode.
-
-    PspnbError when the run is of another kind, or was trained on another generator.
-    """
-    model = load_run(run, generator=generator)
-    if not isinstance(model, PSP):
-        raise PspnbError(f"{run}: expected the run of an encoder, this one is of a {type(model).__name__}")
-    return model
 
 
 def best_state(run: str | Path) -> dict[str, Any]:

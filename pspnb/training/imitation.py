@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from pspnb.errors import PspnbError
 from pspnb.files.provenance import hardware
+from pspnb.models import zoo
+from pspnb.models.architectures import generator_architecture
 from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
@@ -34,7 +36,7 @@ from pspnb.training.lessons import GrowingLessons, Lessons
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
 from pspnb.world2 import CLASSES
-from pspnb.world2.prior import Z_DIM, draw_z, factors_of
+from pspnb.world2.prior import draw_z, factors_of
 
 DETAILS = ("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip", "ear_r", "neck_l")
 """Classes of few pixels by which people are told apart; together about a twentieth of a picture."""
@@ -348,32 +350,13 @@ def _plain(value: Any) -> Any:
 
 def build_generator(config: ImitationConfig) -> Generator:
     """The generator of a configuration, its start drawn from torch's global generator."""
-    mapping = PriorMapping(style_dim=config.style_dim, hidden=config.hidden, n_mlp=config.n_mlp, lr_mlp=config.lr_mlp)
-    return Generator(
-        config.size,
-        style_dim=config.style_dim,
-        channels=dict(config.channels),
-        noise=False,
-        mapping=mapping,
-        z_dim=Z_DIM,
-    )
-
-
-def average_of(state: Mapping[str, Any]) -> Generator:
-    """The averaged generator of a run's checkpoint, evaluation mode, with its mean latent."""
-    config = state["config"]
-    known = {k: config[k] for k in ("size", "style_dim", "n_mlp", "hidden", "lr_mlp", "channels")}
-    with torch.random.fork_rng(devices=[]):
-        generator = build_generator(ImitationConfig(**known))
-    generator.load_state_dict(state["average"])
-    generator.latent_avg.copy_(generator.mean_latent(100_000, seed=0))
-    return generator.eval()
+    generator = zoo.build(generator_architecture(asdict(config)))
+    assert isinstance(generator, Generator)
+    return generator
 
 
 def shipped_state() -> dict[str, Any]:
     """What is shipped of a run (generator and discriminator), as `ImitationTrainer.start_from` takes it."""
-    from pspnb.models import zoo
-
     generator, critic = (zoo.load_shipped(f"world2/{name}") for name in ("generator", "discriminator"))
     card = zoo.card("world2/generator")
     weights = generator.state_dict()

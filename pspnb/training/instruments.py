@@ -17,9 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from pspnb.errors import PspnbError
-from pspnb.nn.backbones import FaceEmbedder
-from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualJudge, PerceptualNet, PlainEmbedder
-from pspnb.recipes.ship import commit, hardware
+from pspnb.files.provenance import commit, hardware
+from pspnb.models import zoo
 from pspnb.training.arrays import FacetsArrays, to_unit
 from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.factor_targets import CIRCULAR, HEADS, RANGES, FactorTargets
@@ -106,9 +105,7 @@ def architecture(name: str) -> dict[str, Any]:
 
 def build_instrument(name: str) -> nn.Module:
     """The untrained network, its start drawn from torch's global generator."""
-    description = architecture(name)
-    kinds = (FaceEmbedder, PlainEmbedder, ParsingNet, FactorNet, PerceptualNet, PerceptualJudge)
-    return {k.__name__: k for k in kinds}[description["class"]](**description["kwargs"])
+    return zoo.build(architecture(name))
 
 
 def may_train_on(name: str, identity: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
@@ -241,7 +238,14 @@ class InstrumentTrainer:
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, and what the card will say of where it was made."""
         networks = {name: getattr(self, name).state_dict() for name in ("network", "head", "optimizer")}
-        about = {"config": asdict(self.config), "made": self.made, "images": len(self.rows), "people": self.n_people}
+        described = {"kind": "instrument", "architecture": architecture(self.config.name)}
+        about = {
+            "about": described,
+            "config": asdict(self.config),
+            "made": self.made,
+            "images": len(self.rows),
+            "people": self.n_people,
+        }
         time_spent = {"step": self.step, "seconds": self.seconds(), "finished": self.finished()}
         return {**networks, **about, **time_spent, "sums": dict(self.sums), "random": random_states()}
 

@@ -1,6 +1,5 @@
 """The state of a training run and its one step: what `trainer.fit` repeats, saves and restores."""
 
-import hashlib
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from pspnb.errors import PspnbError
 from pspnb.losses.terms import LossInputs, LossTerm, total_loss
 from pspnb.models.psp import PSP
+from pspnb.models.runs import fingerprint
 from pspnb.nn.stylegan2 import NoiseSpec, noise_shapes
 from pspnb.training.callbacks import picture_rows
 from pspnb.training.checkpoint import random_states, restore_random_states
@@ -227,7 +227,7 @@ class Run:
             "encoder": self.model.encoder.state_dict(),
             "latent_avg": self.model.latent_avg,
             "optimizer": self.optimizer.state_dict(),
-            "average": self.average,
+            "average": self._named(self.average),
             "window": self.window.state(),
             "random": random_states(),
             "best": self.best,
@@ -240,19 +240,21 @@ class Run:
         self.model.latent_avg.copy_(state["latent_avg"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
-            torch._foreach_copy_(self.average, state["average"])
+            torch._foreach_copy_(self.average, list(state["average"].values()))
         self.window.load_state(state["window"])
         restore_random_states(state["random"])
         self.step, self.best = state["step"], state["best"]
 
     def encoder_state(self) -> dict[str, Any]:
         """The encoder to use (with the averaged weights where there are any), and what it belongs to."""
-        encoder = self.model.encoder.state_dict()
-        if self.average is not None:
-            named = [name for name, p in self.model.encoder.named_parameters() if p.requires_grad]
-            encoder = dict(encoder) | dict(zip(named, self.average, strict=True))
+        encoder = dict(self.model.encoder.state_dict()) | (self._named(self.average) or {})
         state = {"step": self.step, "best": self.best, "encoder": encoder, "latent_avg": self.model.latent_avg}
         return self.identity() | state
+
+    def _named(self, weights: list[Tensor] | None) -> dict[str, Tensor] | None:
+        """Tensors in the order of `weights`, by the names of the encoder's parameters."""
+        names = [name for name, p in self.model.encoder.named_parameters() if p.requires_grad]
+        return None if weights is None else dict(zip(names, weights, strict=True))
 
     def identity(self) -> dict[str, Any]:
         """What makes this run this run and no other."""
@@ -263,15 +265,6 @@ class Run:
         data |= {"batch": self.batches.batch, "seed": self.batches.seed}
         weights = {f"weight of {term.name}": term.weight for term in self.losses}
         return {"identity": {**options, **data, **weights, "generator": self.generator}}
-
-
-def fingerprint(module: nn.Module) -> str:
-    """A hash of a network's tensors and their names: an encoder is worth nothing with another generator."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _check_same(before: Any, now: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """From the run of an encoder to a file of the zoo, with its card, and to the curve in the book.
 
-`python -m pspnb.recipes.weights` calls both for everything that is shipped.
+`python -m pspnb.shipping.weights` calls both for everything that is shipped.
 """
 
 from pathlib import Path
@@ -12,8 +12,10 @@ from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.provenance import hardware
 from pspnb.files.reading import read_json
-from pspnb.recipes.encoders import best_state, encoder_architecture, model_name, recipe_of, run_model, variant_named
-from pspnb.recipes.ship import ZOO, ship
+from pspnb.models.load import load_translator
+from pspnb.models.zoo import ZOO, card
+from pspnb.recipes.encoders import best_state, encoder_architecture, model_name, recipe_of, variant_named
+from pspnb.shipping.zoo_file import ship
 from pspnb.tasks import task_named
 from pspnb.training.journal import read_journal
 
@@ -31,9 +33,7 @@ def ship_encoder(
 
     The file holds no generator: the card names it, with the hash of its file.
     """
-    from pspnb.models.zoo import card
-
-    model = run_model(run)
+    model = load_translator(run)
     state = best_state(run)
     records = read_journal(Path(run) / "log.jsonl")
     tensors: dict[str, Tensor] = {f"encoder.{key}": value for key, value in model.encoder.state_dict().items()}

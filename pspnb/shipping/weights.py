@@ -1,4 +1,4 @@
-"""`make weights`: train what is shipped, in order, resumable at any point. `python -m pspnb.recipes.weights`.
+"""`make weights`: train what is shipped, in order, resumable at any point. `python -m pspnb.shipping.weights`.
 
 Instruments and the imitating generator are those of world 2. The encoders of facets64 train on the GAN of world 1, which is not
 trained again (its card names the commit that can): world 2 takes its place when the generator has passed its gate.
@@ -18,9 +18,11 @@ from pathlib import Path
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.recipes.encoders import BATCH, SECOND_PART, TRAINING, model_name, train_encoder
-from pspnb.recipes.generators import imitation_config, ship_imitation, train_imitation
-from pspnb.recipes.instruments import ship_instrument, train_instrument
-from pspnb.recipes.ship_encoders import add_history, ship_encoder
+from pspnb.recipes.generators import imitation_config, train_imitation
+from pspnb.recipes.instruments import train_instrument
+from pspnb.shipping.encoders import add_history, ship_encoder
+from pspnb.shipping.generators import ship_imitation
+from pspnb.shipping.instruments import ship_instrument
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.instruments import INSTRUMENTS, instrument_config
 from pspnb.training.journal import read_journal
@@ -152,7 +154,7 @@ def clock(seconds: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: which stages, where, on what."""
-    parser = argparse.ArgumentParser(prog="python -m pspnb.recipes.weights", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pspnb.shipping.weights", description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda when there is one)")
     parser.add_argument("--only", nargs="*", default=None, help="names of stages (default: all)")
