@@ -22,7 +22,7 @@ from pspnb.training.arrays import (
     to_unit,
 )
 from pspnb.training.factor_targets import HEADS
-from pspnb.training.instruments import InstrumentTrainer, architecture, build_instrument, instrument_config
+from pspnb.training.instruments import InstrumentStepper, architecture, build_instrument, instrument_config
 from pspnb.training.lookalikes import LOOKALIKES, LOOKS, lookalike_arrays, lookalike_identity, lookalike_test
 from pspnb.world2 import CLASS_ID, IDENTITY_FACTORS, identity_of, sample_factors, sample_identity
 
@@ -242,10 +242,9 @@ def test_a_failing_instrument_costs_only_itself(tmp_path) -> None:
 def taught(name: str, data: FacetsArrays, *, batch: int, steps: int = 40) -> tuple[torch.nn.Module, dict[str, float]]:
     """An instrument after a short fixed training on few clean images, in eval mode, and the means of its last ten steps."""
     config = replace(instrument_config(name), batch=batch, steps=steps, degrade=0.0, bf16=False)
-    t = InstrumentTrainer(config, data, log_every=10)
-    for _ in range(steps):
-        record = t.train_step()
-    return t.network.eval(), record
+    t = InstrumentStepper(config, data)
+    records = [{name: float(value) for name, value in t.train_step().items()} for _ in range(steps)][-10:]
+    return t.network.eval(), {name: sum(r[name] for r in records) / len(records) for name in records[0]}
 
 
 @pytest.mark.slow

@@ -11,13 +11,15 @@ from pspnb.cli import main
 from pspnb.errors import LoadError, PspnbError
 from pspnb.models import zoo
 from pspnb.models.load import load_translator
+from pspnb.models.runs import RunFolder
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator
 from pspnb.recipes import encoders
 from pspnb.shipping import encoders as ship_encoders
 from pspnb.shipping.weights import ENCODERS
 from pspnb.tasks import TASKS
-from pspnb.training.trainer import TrainConfig
+from pspnb.training.checkpoint import load_checkpoint
+from pspnb.training.encoder_config import EncoderConfig
 
 shipped = pytest.mark.skipif(
     "facets64/generator" not in zoo.available(), reason="facets64/generator is not shipped yet"
@@ -35,7 +37,7 @@ def quick(monkeypatch):
         ),
     )
     monkeypatch.setattr(encoders, "BATCH", {"facets64": 4})
-    config = TrainConfig(
+    config = EncoderConfig(
         steps=4, lr=1e-3, average=0.5, validate_every=2, checkpoint_every=2, picture_every=0, log_every=1
     )
     monkeypatch.setattr(encoders, "TRAINING", {"facets64": config})
@@ -147,7 +149,7 @@ def test_every_task_trains_from_its_recipe(quick, tmp_path, task) -> None:
     validations = [record for record in log if "val_loss" in record]
     assert outcome.finished and [r["step"] for r in validations] == [2, 4]
     best = min(validations, key=lambda r: r["val_loss"])
-    assert outcome.best == best["val_loss"] and encoders.best_state(tmp_path)["step"] == best["step"]
+    assert outcome.best == best["val_loss"] and load_checkpoint(RunFolder(tmp_path).to_use())["step"] == best["step"]
     weights = {name: value for name, value in asdict(TASKS[task].weights).items() if value}
     parts = {name: best[f"val_loss_{name}"] for name in weights}
     assert {k for k in best if k.startswith("val_loss_")} == {f"val_loss_{name}" for name in weights}
@@ -198,7 +200,7 @@ def test_a_run_starts_from_a_trained_encoder(quick, tmp_path, capsys) -> None:
     assert outcome.finished and encoders.recipe_of(tmp_path / "b")["init"] == str(tmp_path / "a")
     # Both know what their start had seen, and the curve of the second goes on where that of the first ends.
     shipped_images = encoders.images_seen("facets64/inversion_w")
-    own = [encoders.best_state(tmp_path / r) for r in "ab"]
+    own = [load_checkpoint(RunFolder(tmp_path / r).to_use()) for r in "ab"]
     own = [state["step"] * state["identity"]["batch"] for state in own]
     assert shipped_images > 10_000 and encoders.recipe_of(tmp_path / "a")["init_images"] == shipped_images
     assert encoders.images_seen(tmp_path / "b") == shipped_images + sum(own)
@@ -230,7 +232,7 @@ def test_lambdas_of_ones_own(quick, tmp_path) -> None:
     assert main([*argv, "--lambdas", "id=0, w_norm=0.25"]) == 0
     log = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
     assert "loss_w_norm" in log and "loss_id" not in log
-    assert encoders.best_state(tmp_path)["identity"]["weight of w_norm"] == 0.25
+    assert load_checkpoint(RunFolder(tmp_path).to_use())["identity"]["weight of w_norm"] == 0.25
     assert main([*argv, "--resume", "--lambdas", "id=0, w_norm=0.5"]) == 2
 
 
@@ -250,7 +252,7 @@ def test_the_generator_of_a_file_to_start_from_is_the_default(quick, tmp_path, m
     monkeypatch.setattr(pspnb, "load", lambda file: given)
     face = FaceEmbedder(input_size=16, units=(1, 1, 1, 1), widths=(8, 8, 8, 16, 16), embedding_dim=8)
     monkeypatch.setattr(pspnb, "load_identity", lambda file: face)
-    monkeypatch.setattr(encoders, "TRAINING", {"ffhq1024": TrainConfig(steps=1)})
+    monkeypatch.setattr(encoders, "TRAINING", {"ffhq1024": EncoderConfig(steps=1)})
     monkeypatch.setattr(encoders, "LPIPSLoss", torch.nn.Identity)
     monkeypatch.setattr(encoders, "build_psp", lambda task, kind, **k: stop(**k))
     with pytest.raises(PspnbError, match="far enough"):

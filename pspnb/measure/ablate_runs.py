@@ -21,7 +21,9 @@ from pspnb.measure.on_facets import facets_instruments, facets_views
 from pspnb.measure.reconstruction import intervals, measure
 from pspnb.models.load import load_translator
 from pspnb.models.psp import PSP
-from pspnb.recipes.encoders import BATCH, VARIANTS, best_state
+from pspnb.models.runs import RunFolder
+from pspnb.recipes.encoders import BATCH, VARIANTS
+from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.journal import read_journal
 
 
@@ -48,7 +50,7 @@ def ablation_rows(
     fresh, left_out = [], []
     for folder in sorted(path for path in Path(runs).iterdir() if path.is_dir()):
         variant = folder.name.split("-")[0]
-        journal = read_journal(folder / "log.jsonl")
+        journal = read_journal(RunFolder(folder).log)
         records = [r for r in journal if "val_loss" in r]
         if variant not in VARIANTS or not records:
             left_out.append(
@@ -108,8 +110,8 @@ def _row(folder: Path, variant: str, records: list[dict[str, Any]], batch: float
     names = [name for name in records[0] if name.startswith("val_")]
     curve = {name: [r[name] for r in records] for name in ("step", *names)}
     row: dict[str, Any] = {"title": VARIANTS[variant].title, "variant": variant}
-    if any((folder / name).exists() for name in ("best.pt", "checkpoint.pt")):
-        state = best_state(folder)
+    if RunFolder(folder).begun():
+        state = load_checkpoint(RunFolder(folder).to_use())
         about = state["identity"]
         row["seed"] = about["seed"]
         row["lambdas"] = {k.removeprefix("weight of "): v for k, v in about.items() if k.startswith("weight of ")}

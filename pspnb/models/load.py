@@ -17,7 +17,6 @@ from pspnb.errors import LoadError
 from pspnb.models import official, zoo
 from pspnb.models.architectures import generator_architecture
 from pspnb.models.official import architecture
-from pspnb.models.official.load import generator_from
 from pspnb.models.official.reading import read_torch
 from pspnb.models.psp import PSP
 from pspnb.models.runs import about_run, checkpoint_of, fingerprint, is_run, kind_of_state
@@ -95,7 +94,7 @@ def load_run(
         if kind == "encoder":
             module: nn.Module = _psp(about, state, generator)
         else:
-            module = _generator(state) if kind == "generator" else _built(about, state["network"], "instrument")
+            module = average_of(state) if kind == "generator" else _built(about, state["network"], "instrument")
     except LoadError as error:
         raise LoadError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -159,18 +158,13 @@ def _generator_of(about: Mapping[str, Any], state: Mapping[str, Any], given: Sou
     return decoder
 
 
-def _generator(state: Mapping[str, Any]) -> Generator:
-    """The averaged generator, of a run with a teacher or without."""
-    if "w_mean" not in state:
-        return generator_from(state["average"])
-    return average_of(state)
-
-
 def average_of(state: Mapping[str, Any]) -> Generator:
-    """The averaged generator of the checkpoint of a run with a teacher, in eval mode, with its mean latent."""
+    """The averaged generator of the checkpoint of a generator's run, in eval mode, with its mean latent."""
+    described = state.get("about", {}).get("architecture") or generator_architecture(state["config"])
     with torch.random.fork_rng(devices=[]):
-        generator = zoo.build(generator_architecture(state["config"]))
-    assert isinstance(generator, Generator)
-    generator.load_state_dict(state["average"])
+        generator = zoo.build(described)
+    if not isinstance(generator, Generator):
+        raise LoadError(f"expected the run of a generator, this one describes a {type(generator).__name__}")
+    architecture.fill(generator, state["average"], "generator")
     generator.latent_avg.copy_(generator.mean_latent(100_000, seed=0))
     return generator.eval()

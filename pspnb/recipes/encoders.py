@@ -17,13 +17,11 @@ from pspnb.checks import above_zero, at_least, between, seed_in_range
 from pspnb.checks import given as options_given
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
-from pspnb.files.atomic import write_json
 from pspnb.files.provenance import hardware
-from pspnb.files.reading import read_json
 from pspnb.losses import IdentityLoss, LossTerm, LossWeights, LPIPSLoss, build_terms
 from pspnb.models.load import load_generator, load_identity, load_translator
 from pspnb.models.psp import PSP
-from pspnb.models.runs import RECIPE, about_run, checkpoint_of, is_run
+from pspnb.models.runs import about_run, checkpoint_of, is_run
 from pspnb.models.zoo import card, load_shipped
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator
@@ -31,8 +29,10 @@ from pspnb.tasks import Task, task_named
 from pspnb.training.callbacks import TensorBoard
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.data import Batches, PairArrays, facets_arrays
+from pspnb.training.encoder import fit_encoder
+from pspnb.training.encoder_config import EncoderConfig
+from pspnb.training.loop import Outcome
 from pspnb.training.pictures import folder_arrays, paired_arrays
-from pspnb.training.trainer import Outcome, TrainConfig, fit
 
 Kind = Literal["psp", "w", "naive_wplus"]
 ENCODERS: Mapping[str, type[nn.Module]] = MappingProxyType(
@@ -102,19 +102,19 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
 # At 64 px: batch as published, rate above the paper's text (1e-3). Measured on an earlier generator, training loss after 10,400
 # images in batches of 16: .455 at 1e-3, .427 at 3e-3, .422 at 1e-2; in batches of 8: .421 at 3e-3. The average of the weights
 # replaces a decay of the learning rate, so that a run can be made longer at any time. With `SECOND_PART` the rate does fall.
-TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
+TRAINING: Mapping[str, EncoderConfig] = MappingProxyType(
     {
-        "facets64": TrainConfig(
+        "facets64": EncoderConfig(
             steps=6500, lr=3e-3, average=0.998, bf16=True, validate_every=500, checkpoint_every=500, picture_every=1000
         ),
-        "ffhq1024": TrainConfig(steps=300_000, lr=1e-4, bf16=True),
+        "ffhq1024": EncoderConfig(steps=300_000, lr=1e-4, bf16=True),
     }
 )
 BATCH: Mapping[str, int] = MappingProxyType({"facets64": 8, "ffhq1024": 8})
 # On a GPU: batches that fill it, replayed, more images, a rate that falls to zero; one part instead of two.
-GPU_TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
+GPU_TRAINING: Mapping[str, EncoderConfig] = MappingProxyType(
     {
-        "facets64": TrainConfig(
+        "facets64": EncoderConfig(
             steps=10_000, lr=5e-3, decay_from=0.3, average=0.998, bf16=True, replay=True,
             log_every=100, validate_every=250, checkpoint_every=2500, picture_every=0,
         ),
@@ -208,7 +208,7 @@ def train_encoder(
     preset: Literal["cpu", "gpu"] = "cpu",
     progress: bool = True,
 ) -> Outcome:
-    """Train the encoder of a task in the folder `out`, on a frozen generator; see `pspnb.training.trainer.fit` for what it writes.
+    """Train the encoder of a task in the folder `out`, on a frozen generator; see `pspnb.training.loop.fit` for what it writes.
 
     facets64 needs nothing: the shipped generator and instruments, and Facets as data. ffhq1024 needs `generator` and `identity`
     (files), and `data`. `data` is a folder of target pictures, `sources` one of source pictures (label maps, sketches) with
@@ -216,7 +216,7 @@ def train_encoder(
     instead of fresh weights: a shipped name, a pSp file (whose generator is then the default), or the folder of another run.
     `decay_from`: share of the steps after which the rate falls to 0. `lambdas`: loss weights (fields of `LossWeights`) other
     than those of the task and its variant. `compile`: torch.compile the step (needs a C++ compiler on a CPU). `preset`: "gpu"
-    takes the larger batches of `GPU_TRAINING`. `replay`: as in `TrainConfig`. Raises PspnbError on user errors.
+    takes the larger batches of `GPU_TRAINING`. `replay`: as in `EncoderConfig`. Raises PspnbError on user errors.
     """
     at_least(1, steps=steps, batch=batch, images=n_images)
     above_zero(lr=lr)
@@ -261,8 +261,7 @@ def train_encoder(
         "architecture": encoder_architecture(chosen, kind, scale=scale, generator=decoder),
         "start_from_latent_avg": kind.start_from_latent_avg,
     }
-    _note_recipe(Path(out), recipe)
-    return fit(
+    return fit_encoder(
         model,
         Batches(arrays, chosen, batch=size, seed=seed),
         terms,
@@ -405,29 +404,3 @@ def images_seen(trained: str | Path) -> int:
     except PspnbError:  # a file
         return 0
     return int(about.get("images", about["steps"] * about["batch"]))
-
-
-def recipe_of(run: str | Path) -> dict[str, Any]:
-    """Task, variant, scale, generator, architecture, what it started from and how many images that had seen, of a run begun by
-    `train_encoder`; empty for other folders."""
-    path = Path(run) / RECIPE
-    return read_json(path) if path.is_file() else {}
-
-
-def _note_recipe(out: Path, recipe: dict[str, Any]) -> None:
-    """recipe.json of a new run; PspnbError when the folder holds a run of another recipe."""
-    names = ("task", "variant", "scale", "init")
-    before, now = ({k: r[k] for k in names if k in r} for r in (recipe_of(out), recipe))
-    begun = (out / "checkpoint.pt").exists()
-    if begun and before and before != now:
-        raise PspnbError(f"{out} is a run of {' '.join(before.values())}, not of {' '.join(now.values())}")
-    if not begun:
-        write_json(out / RECIPE, recipe, indent=None)
-
-
-# ---- runs ----------------------------------------------------------------------------------------------------------
-
-
-def best_state(run: str | Path) -> dict[str, Any]:
-    """best.pt of a run, or its latest checkpoint where nothing was validated."""
-    return load_checkpoint(checkpoint_of(run))

@@ -1,21 +1,24 @@
 """Recipes of the generators: `pspnb train generator` (a GAN) and `pspnb train imitation` (taught by the renderer)."""
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pspnb.checks import above_zero, at_least, given, seed_in_range
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
+from pspnb.files.provenance import hardware
+from pspnb.models.architectures import generator_architecture
+from pspnb.models.runs import RunFolder
 from pspnb.models.zoo import load_shipped
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.training.arrays import split_arrays
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
-from pspnb.training.imitation import ImitationConfig, ImitationTrainer, shipped_state
+from pspnb.training.gan import GanConfig, GanStepper, with_overrides
+from pspnb.training.imitation import SHIPPED, ImitationConfig, ImitationStepper, shipped_state
 from pspnb.training.lessons import Lessons, draw_lessons
-from pspnb.training.loop import check_new, fit
+from pspnb.training.loop import Every, fit
 from pspnb.world2.render import RENDER_VERSION
 
 Preset = Literal["cpu", "gpu"]
@@ -31,7 +34,7 @@ GENERATORS: dict[tuple[str, str], GanConfig] = {
         one_pass=False,
         ema_images=20_000,
         compile=True,
-        sample_every=2000,
+        picture_every=2000,
         checkpoint_every=2000,
     ),
     ("facets128", "gpu"): GanConfig(
@@ -44,7 +47,7 @@ GENERATORS: dict[tuple[str, str], GanConfig] = {
         one_pass=False,
         ema_images=20_000,
         compile=True,
-        sample_every=2000,
+        picture_every=2000,
         checkpoint_every=2000,
     ),
 }
@@ -117,12 +120,16 @@ def fit_generator(
     """`train_generator` with a configuration of your own."""
     device = pick_device(device)
     data = split_arrays("train", config.size, n=n_images, device=device)
-    trainer = GanTrainer(config, lambda i: data.images[i.to(data.images.device)], len(data), device=device)
-    fit(
-        trainer, Path(out), steps=config.steps, batch=config.batch, resume=resume, progress=progress,
-        log_every=config.log_every, sample_every=config.sample_every, checkpoint_every=config.checkpoint_every,
-    )  # fmt: skip
-    return Path(out) / "checkpoint.pt"
+    stepper = GanStepper(config, lambda i: data.images[i.to(data.images.device)], len(data), device=device)
+    every = Every(log=config.log_every, pictures=config.picture_every, checkpoint=config.checkpoint_every)
+    fit(stepper, out, about=about_generator(config, device), every=every, resume=resume, progress=progress)
+    return RunFolder(out).latest
+
+
+def about_generator(config: GanConfig | ImitationConfig, device: str) -> dict[str, Any]:
+    """What the run of a generator says of itself."""
+    described = {"architecture": generator_architecture(asdict(config)), "config": asdict(config)}
+    return {"kind": "generator", **described, "hardware": hardware(device)}
 
 
 def train_imitation(
@@ -144,7 +151,7 @@ def train_imitation(
     """Train a generator that imitates world 2 in the folder `out`; returns the checkpoint. Resumable; SIGTERM saves and stops.
 
     `n_images` lessons are rendered into the folder first. `seconds`: a budget of time for the training after that. `init`: weights
-    to start from, "shipped" or the folder of another run; optimisers start afresh.
+    to start from, "shipped" or another run (its folder or checkpoint); optimisers start afresh.
     """
     at_least(1, steps=steps, batch=batch, images=n_images)
     above_zero(seconds=seconds)
@@ -155,19 +162,23 @@ def train_imitation(
         config = replace(imitation_config(scale, preset, device=device), compile=compile, **given(**wanted))
     except ValueError as error:
         raise PspnbError(str(error)) from error
-    begun = (out / "checkpoint.pt").exists()
-    check_new(out, resume=resume)  # before minutes go into lessons, and so with what the run starts from
-    start = None
-    if init is not None and not begun:
-        start = shipped_state() if str(init) == "shipped" else load_checkpoint(Path(init) / "checkpoint.pt")
-    trainer = ImitationTrainer(config, _lessons(config, out, device), _trunk(device), device=device)
+    run = RunFolder(out)
+    run.check_new(resume=resume)  # before minutes go into lessons, and so with what the run starts from
+    start = None if init is None or run.begun() else _start(init)
+    stepper = ImitationStepper(config, _lessons(config, out, device), _trunk(device), device=device)
     if start is not None:
-        trainer.start_from(start)
-    fit(
-        trainer, out, steps=config.steps, batch=config.batch, resume=resume, progress=progress, finished=trainer.finished,
-        sample_every=1000, checkpoint_every=500,
-    )  # fmt: skip
-    return out / "checkpoint.pt"
+        stepper.start_from(start)
+    every = Every(pictures=1000, checkpoint=500)
+    fit(stepper, out, about=about_generator(config, device), every=every, resume=resume, progress=progress)
+    return run.latest
+
+
+def _start(init: str | Path) -> dict[str, Any]:
+    """The weights to start from: the shipped ones, or those of a run by its folder or checkpoint."""
+    if str(init) in ("shipped", SHIPPED):
+        return shipped_state()
+    path = Path(init)
+    return load_checkpoint(RunFolder(path).latest if path.is_dir() else path)
 
 
 def _lessons(config: ImitationConfig, out: Path, device: str) -> Lessons:

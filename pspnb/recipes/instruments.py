@@ -1,15 +1,16 @@
 """Recipes of the instruments: `pspnb train instrument NAME`. What decides their weights is in `pspnb.training.instruments`."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
+from pspnb.models.runs import RunFolder
 from pspnb.training.arrays import FacetsArrays, concat_arrays, load_arrays, split_arrays
-from pspnb.training.instruments import INSTRUMENTS, InstrumentTrainer, instrument_config
+from pspnb.training.instruments import INSTRUMENTS, InstrumentStepper, architecture, instrument_config
 from pspnb.training.lookalikes import lookalike_arrays
-from pspnb.training.loop import fit
+from pspnb.training.loop import Every, fit
 from pspnb.world2 import SPLIT_SIZES
 
 Preset = Literal["cpu", "gpu"]
@@ -59,10 +60,8 @@ def train_instrument(
     if arrays is None:
         n = SPLIT_SIZES["train"] if n_images is None else n_images
         arrays = training_arrays(n=n, people=n // 4 if name.startswith("identity") else 0, device=device)
-    trainer = InstrumentTrainer(config, arrays, device=device)
-    every = 500 if trainer.device.type == "cpu" else 2000
-    fit(
-        trainer, Path(out), steps=config.steps, batch=config.batch, resume=resume, progress=progress,
-        checkpoint_every=every, finished=trainer.finished,
-    )  # fmt: skip
-    return Path(out) / "checkpoint.pt"
+    stepper = InstrumentStepper(config, arrays, device=device)
+    about = {"kind": "instrument", "architecture": architecture(name), "config": asdict(config), **stepper.made}
+    every = Every(checkpoint=500 if stepper.device.type == "cpu" else 2000)
+    fit(stepper, out, about=about, every=every, resume=resume, progress=progress)
+    return RunFolder(out).latest

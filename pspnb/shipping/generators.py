@@ -9,11 +9,12 @@ from pspnb.measure.gate import SHIPPED
 from pspnb.measure.pairs import shipped_instruments
 from pspnb.models.architectures import generator_architecture
 from pspnb.models.load import average_of, load_generator
+from pspnb.models.runs import RunFolder
 from pspnb.models.zoo import ZOO, build
 from pspnb.nn.stylegan2 import Generator
 from pspnb.shipping.zoo_file import add_metrics, ship
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.journal import read_journal
+from pspnb.training.journal import read_journal, training_hours
 from pspnb.world2.render import RENDER_VERSION
 
 
@@ -22,7 +23,7 @@ def ship_generator(run: str | Path, *, name: str | None = None, folder: str | Pa
 
     Default name: facets64/generator, and world2/generator for one that imitates.
     """
-    state = load_checkpoint(Path(run) / "checkpoint.pt")
+    state = load_checkpoint(RunFolder(run).latest)
     c = state["config"]
     if "n_images" in c:
         return _ship_imitation(Path(run), state, name=name or "world2/generator", folder=folder, note=note)
@@ -60,7 +61,7 @@ def ship_discriminator(run: str | Path, *, name: str | None = None, folder: str 
 
     Default name: facets64/discriminator, and world2/discriminator for the critic of a generator that imitates.
     """
-    state = load_checkpoint(Path(run) / "checkpoint.pt")
+    state = load_checkpoint(RunFolder(run).latest)
     c = state["config"]
     name = name or ("world2/discriminator" if "n_images" in c else "facets64/discriminator")
     kwargs = {"size": c["size"], "channels": {str(r): width for r, width in c["d_channels"]}}
@@ -90,16 +91,13 @@ def evaluate_shipped(*, out: str | Path = RESULTS) -> dict[str, Any]:
 
 def _provenance(run: Path, state: dict[str, Any], note: str) -> dict[str, Any]:
     c = state["config"]
-    records = read_journal(run / "log.jsonl")
-    rates = [r["images_per_s"] for r in records if r.get("images_per_s")]
-    hours = state["step"] * c["batch"] / (sorted(rates)[len(rates) // 2]) / 3600 if rates else float("nan")
     out = {
         "data": "Facets, train split",
         "seed": c["seed"],
         "steps": state["step"],
         "batch": c["batch"],
-        "hours": round(hours, 2),
-        "hardware": state.get("hardware") or hardware(),
+        "hours": round(training_hours(read_journal(RunFolder(run).log)), 2),
+        "hardware": state.get("hardware") or RunFolder(run).read_recipe().get("hardware") or hardware(),
         "config": c,
     }
     if state.get("extended"):

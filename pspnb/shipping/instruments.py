@@ -21,6 +21,7 @@ from pspnb.measure.instrument_reports import (
     parsing_report,
     perceptual_report,
 )
+from pspnb.models.runs import RunFolder
 from pspnb.models.zoo import ZOO, build
 from pspnb.shipping.zoo_file import half, ship
 from pspnb.training.arrays import FacetsArrays, several_views, split_arrays
@@ -42,8 +43,8 @@ TITLES = {
 
 def export_instrument(run: str | Path, out: str | Path, *, points: int = 100) -> Path:
     """The weights of a run in fp16 in one safetensors file, with config, steps, hardware and a log of `points` lines."""
-    state = load_checkpoint(Path(run) / "checkpoint.pt")
-    records = read_journal(Path(run) / "log.jsonl")
+    state = load_checkpoint(RunFolder(run).latest)
+    records = read_journal(RunFolder(run).log)
     about = {k: state[k] for k in ("config", "made", "images", "people", "step", "seconds", "finished")}
     about["log"] = records[:: max(1, len(records) // points)]
     out = Path(out)
@@ -56,7 +57,7 @@ def read_run(run: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Weights in fp16 and what is known of a run: from its folder or from a file of `export_instrument`."""
     path = Path(run)
     if path.is_dir():
-        state = load_checkpoint(path / "checkpoint.pt")
+        state = load_checkpoint(RunFolder(path).latest)
         return half(state["network"]), {k: v for k, v in state.items() if k not in ("network", "head", "optimizer")}
     try:
         with safe_open(path, framework="pt") as file:

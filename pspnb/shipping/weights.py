@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
+from pspnb.models.runs import RunFolder
 from pspnb.recipes.encoders import BATCH, SECOND_PART, TRAINING, model_name, train_encoder
 from pspnb.recipes.generators import imitation_config, train_imitation
 from pspnb.recipes.instruments import train_instrument
@@ -124,7 +125,7 @@ def _encoder_stage(
 
 def seconds_left(stage: Stage, folder: Path) -> float:
     """Time the stage still needs, at the rate its log shows or at its usual one."""
-    records = [r for r in read_journal(folder / "log.jsonl") if "images_per_s" in r]
+    records = [r for r in read_journal(RunFolder(folder).log) if "images_per_s" in r]
     if not records:
         return stage.images / stage.rate
     last = records[-1]
@@ -138,7 +139,7 @@ def run(plan: Sequence[Stage], runs: Path, *, say: Callable[[str], object]) -> b
         say(f"[{i + 1}/{len(plan)}] {stage.name}: about {clock(rest)} left for everything")
         started = time.monotonic()
         stage.train(runs / stage.name)
-        state = load_checkpoint(runs / stage.name / "checkpoint.pt")
+        state = load_checkpoint(RunFolder(runs / stage.name).latest)
         if not state.get("finished", state["step"] >= stage.steps):  # a budget of seconds ends before the last step
             say(f"{stage.name}: stopped; run the same command again to go on")
             return False
