@@ -1,6 +1,6 @@
 # make book     build the book into _build/html (creates .venv and installs what is needed, the first time)
 # make test     unit tests, comparison with stored vectors, notebooks, pages in a browser
-# make lint     ruff and mypy          make lab      JupyterLab on the notebooks
+# make lint     ruff, mypy, imports        make lab      JupyterLab on the notebooks
 # make bench    two benchmarks          make weights  train everything that is shipped (hours; can be interrupted)
 # make clean    remove what was built  make clean-all  remove .venv as well
 
@@ -58,12 +58,13 @@ test-pages: book
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 lab: $(STAMP)
 	$(VENV)/bin/jupyter lab notebooks
 
 weights: $(STAMP)
-	$(PY) -m pspnb.recipes.weights
+	$(PY) -m pspnb.shipping.weights
 
 bench: $(STAMP)
 	$(PY) benchmarks/inference.py

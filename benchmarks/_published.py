@@ -1,6 +1,6 @@
 """A training step in the published form, written from its description: what benchmarks/training.py measures against.
 
-The same loss and the same weights as `pspnb.training.run.Run`, computed as the published training computes them:
+The same loss and the same weights as `pspnb.training.encoder.EncoderStepper`, computed as the published training computes them:
   generator   a weight for every sample and one grouped convolution (groups = batch); its parameters require gradients, which
               are computed, added up and never used
   identity    the recognition network on source, target and output, each with a graph, and with weight gradients
@@ -128,7 +128,7 @@ def perceptual(net: nn.Module, output: Tensor, target: Tensor) -> Tensor:
 
 
 class PublishedForm:
-    """Copies of a PSP and of its losses, and the step on them. `batches` are read as `Run` reads them."""
+    """Copies of a PSP and of its losses, and the step on them. `batches` are read as `EncoderStepper` reads them."""
 
     def __init__(
         self,

@@ -25,9 +25,9 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from _second import synthesize_per_sample
 
+from pspnb.files.provenance import commit, hardware
 from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.nn.stylegan2 import Generator
-from pspnb.recipes.ship import commit, hardware
 from pspnb.training.precision import computes_in_bf16
 
 GROUPS = {

@@ -6,7 +6,7 @@ A step is what `pspnb.training` repeats for `pspnb train inversion`: read a batc
 Ranger. At facets64 with the shipped generator and instruments (the recipe's batch, and 16); with a GPU also at the paper's
 sizes with random weights: 256 px in, 1024 px generator, IR-SE50, ArcFace shape, AlexNet LPIPS (batch 8 and 32). Compared:
   published   the published form, in float32, see _published.py
-  ours, fp32  `pspnb.training.run.Run` without autocast: what the form alone gains
+  ours, fp32  `pspnb.training.encoder.EncoderStepper` without autocast: what the form alone gains
   ours        the same with the recipe's options (bf16 autocast, where the device computes in it)
   compiled    the same under torch.compile (on a CPU at the largest batch only: compiling takes minutes)
 Each form lives in a process of its own, so that its memory is its own; the processes work in turns, so that a busy machine is
@@ -24,7 +24,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -39,6 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parent))
 from _published import PublishedForm
 
+from pspnb.files.provenance import commit, hardware
 from pspnb.losses import IdentityLoss, LPIPSLoss, build_terms, l2
 from pspnb.models.psp import PSP
 from pspnb.nn.backbones import FaceEmbedder
@@ -46,12 +47,11 @@ from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.recipes.encoders import BATCH, TRAINING, VARIANTS, build_psp, facets_losses
-from pspnb.recipes.ship import commit, hardware
 from pspnb.tasks import TASKS
 from pspnb.training.data import Batches, Pair, PairArrays
+from pspnb.training.encoder import EncoderStepper
+from pspnb.training.encoder_config import EncoderConfig
 from pspnb.training.processes import processes
-from pspnb.training.run import Run
-from pspnb.training.trainer import TrainConfig
 
 TASK = TASKS["inversion"]
 NOTE = (
@@ -81,7 +81,7 @@ class Setting:
 # ---- networks and the two forms --------------------------------------------------------------------------------------
 
 
-def networks(scale: str) -> tuple[PSP, nn.Module, IdentityLoss, TrainConfig, int]:
+def networks(scale: str) -> tuple[PSP, nn.Module, IdentityLoss, EncoderConfig, int]:
     """Model, distance, identity loss, recipe and image size of a scale; what is not shipped has random weights."""
     torch.manual_seed(0)
     if scale == "facets64":
@@ -108,22 +108,23 @@ def networks(scale: str) -> tuple[PSP, nn.Module, IdentityLoss, TrainConfig, int
     else:
         raise ValueError(f"expected scale facets64, ffhq1024, 'tiny facets' or 'tiny paper', got {scale!r}")
     model = PSP(GradualStyleEncoder(generator.n_styles, **small), generator)
-    return model, distance, identity, TrainConfig(steps=1000, bf16=True), 32
+    return model, distance, identity, EncoderConfig(steps=1000, bf16=True), 32
 
 
 class OurForm:
-    """`Run`, and the pieces of its step for the profile."""
+    """`EncoderStepper`, and the pieces of its step for the profile."""
 
-    def __init__(self, run: Run, distance: nn.Module, identity: IdentityLoss) -> None:
+    def __init__(self, run: EncoderStepper, distance: nn.Module, identity: IdentityLoss) -> None:
         self.run, self.distance, self.identity = run, distance, identity
         self.model, self.optimizer = run.model, run.optimizer
+        self.losses: Mapping[str, Tensor] = {}
 
     def close(self) -> None:
         self.run.close()
 
     def step(self) -> float:
-        """One step; its loss stays on the device, in the sums for the log."""
-        self.run.train_step()
+        """One step; its losses stay on the device."""
+        self.losses = self.run.train_step()
         return math.nan
 
     def autocast(self) -> Any:
@@ -170,7 +171,7 @@ def build(setting: Setting, form: str, **changes: Any) -> Form:
         return PublishedForm(model, batches, distance, identity, TASK.weights, **options)
     distance, identity = distance.to(device), identity.to(device)
     terms = build_terms(TASK.weights, lpips=lambda a, b: distance(a, b).mean(), identity=identity)
-    return OurForm(Run(model.to(device), batches, terms, config, processes(device)), distance, identity)
+    return OurForm(EncoderStepper(model.to(device), batches, terms, config, team=processes(device)), distance, identity)
 
 
 def assert_same_loss(setting: Setting, *, steps: int = 2) -> dict[str, float]:
@@ -188,7 +189,7 @@ def assert_same_loss(setting: Setting, *, steps: int = 2) -> dict[str, float]:
         with closing(ours), closing(published):
             for step in range(steps):
                 ours.step()
-                theirs, mine = published.step(), ours.run.window.means()["loss"]
+                theirs, mine = published.step(), float(ours.losses["loss"])
                 seen["loss"] = max(seen["loss"], abs(mine - theirs) / abs(theirs))
                 if step == 0:
                     seen["gradient"] = _gradient_difference(ours.model.encoder, published.model.encoder)

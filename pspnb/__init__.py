@@ -44,59 +44,21 @@ def load(
     `generator`: of an encoder's run, where it isn't any more where training found it. `start_from_latent_avg`: of a
     checkpoint that doesn't say. Raises `pspnb.errors.LoadError` with one line that says what was expected.
     """
-    from pspnb.errors import LoadError
-    from pspnb.models import official
+    from pspnb.models import load
 
-    opened = _shipped_or_run(name_or_file, device, generator)
-    if opened is None and generator is None:
-        return official.load_psp(name_or_file, device=device, start_from_latent_avg=start_from_latent_avg)
-    if opened is None or (generator is not None and not _is_run(name_or_file)):
-        raise LoadError(f"{name_or_file}: only the run of an encoder takes a generator; other models bring their own")
-    if start_from_latent_avg is not None:
-        raise LoadError(f"{name_or_file} says itself whether codes start from the mean latent; expected no other word")
-    return opened
+    return load.load(name_or_file, device=device, generator=generator, start_from_latent_avg=start_from_latent_avg)
 
 
 def load_generator(name_or_file: str | Path, *, device: str = "cpu") -> Generator:
     """A generator: shipped, a rosinality `.pt` file, an NVIDIA StyleGAN2-ADA `.pkl` file, or a run of `pspnb train generator`;
     also that of a pSp model or run."""
-    from pspnb.errors import LoadError
-    from pspnb.models import official
-    from pspnb.models.psp import PSP
-    from pspnb.nn.stylegan2 import Generator
+    from pspnb.models import load
 
-    opened = _shipped_or_run(name_or_file, device)
-    if opened is None:
-        return official.load_generator(name_or_file, device=device)
-    if isinstance(opened, PSP):
-        return opened.decoder
-    if not isinstance(opened, Generator):
-        raise LoadError(f"expected a generator, but {name_or_file} is a {type(opened).__name__}")
-    return opened
+    return load.load_generator(name_or_file, device=device)
 
 
 def load_identity(name_or_file: str | Path, *, device: str = "cpu") -> nn.Module:
     """A face-recognition network with unit-length embeddings: shipped, IR-SE50 or CurricularFace file, or the run of one."""
-    from pspnb.models import official
+    from pspnb.models import load
 
-    opened = _shipped_or_run(name_or_file, device)
-    return opened if opened is not None else official.load_identity(name_or_file, device=device)
-
-
-def _shipped_or_run(name: str | Path, device: str, generator: str | Path | Generator | None = None) -> nn.Module | None:
-    """The module of a shipped name or of a training run; None for everything else, which is a published file."""
-    from pspnb.models import zoo
-
-    if str(name) in zoo.available():
-        return zoo.load_shipped(str(name), device=device)
-    if not _is_run(name):
-        return None
-    from pspnb.models.runs import load_run
-
-    return load_run(name, device=device, generator=generator)
-
-
-def _is_run(name: str | Path) -> bool:
-    from pspnb.models.runs import is_run
-
-    return bool(str(name)) and is_run(name)
+    return load.load_identity(name_or_file, device=device)

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from pspnb.errors import AlignError, ImageError
+from pspnb.files.download import yunet_file
 from pspnb.files.folders import Report, failed, plan_jobs
 from pspnb.files.images import read_image, write_image
 from pspnb.files.progress import progress_bar
@@ -190,8 +191,6 @@ class FaceDetector:
 
     def __init__(self, model: str | os.PathLike | None = None, *, min_score: float = MIN_SCORE):
         import cv2
-
-        from pspnb.files.download import yunet_file
 
         path = yunet_file(model)
         logging = cv2.utils.logging

@@ -72,16 +72,13 @@ class Translate:
     """Overwrite output files that exist; default: keep them and skip their inputs."""
 
     def run(self) -> int:
-        import pspnb
         from pspnb.device import pick_device
         from pspnb.editing.translate import parse_layers, task_of, translate
-        from pspnb.models.psp import PSP
+        from pspnb.models.load import load_translator
 
         if not self.n_samples:
             _refuse_given(self, ("seed",), "belongs to --n-samples N, several outputs for each input")
-        psp = pspnb.load(self.model, device=pick_device(self.device), generator=self.generator)
-        if not isinstance(psp, PSP):
-            raise PspnbError(f"{self.model} is a {type(psp).__name__}; expected a model that translates images")
+        psp = load_translator(self.model, device=pick_device(self.device), generator=self.generator)
         report = translate(
             psp,
             self.input,
@@ -387,15 +384,17 @@ class Evaluate:
             )
         if self.table1:
             from pspnb.measure.ablate import table1
+            from pspnb.show.table1 import write_pictures
 
             alien = ("data", "sources", "task", "generator", "identity", "lpips")
             _refuse_given(self, alien, "is not an option of --table1, which is measured on Facets")
             n = 1000 if self.n is None else self.n
             optimised = min(50, n) if self.n_optimise is None else min(self.n_optimise, n)
-            table1(out=self.out, n=n, n_optimise=optimised, seed=self.seed, device=device)
+            table1(out=self.out, n=n, n_optimise=optimised, seed=self.seed, device=device, draw=write_pictures)
             print((self.out / "table1.md").read_text(encoding="utf-8"))
             return 0
         from pspnb.measure.evaluate_encoder import evaluate
+        from pspnb.show.table1 import write_worst
 
         _refuse_given(self, ("n_optimise",), "belongs to --table1")
         assert self.what is not None
@@ -411,6 +410,7 @@ class Evaluate:
             lpips=self.lpips,
             device=device,
             seed=self.seed,
+            draw=write_worst,
         )
         for name, value in result["metrics"].items():
             print(f"{name:<12} {value['value']:.4f} [{value['lo']:.4f}, {value['hi']:.4f}]")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TypeVar
 
-from pspnb.errors import PspnbError
+import torch
+from torch import nn
+
+from pspnb.errors import LoadError, PspnbError
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def pick_device(name: str | None = "auto") -> str:
@@ -23,6 +28,15 @@ def pick_device(name: str | None = "auto") -> str:
             f"cannot use the device {name!r} ({_reason(name, error)}); expected auto, cpu or cuda"
         ) from error
     return name
+
+
+def placed(module: Module, device: str | torch.device) -> Module:
+    """The module on the device. Raises LoadError where there is none of that name."""
+    try:
+        return module.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise LoadError(f"cannot use the device {str(device)!r}: {reason}") from error
 
 
 def _reason(name: str, error: Exception) -> str:

@@ -12,12 +12,12 @@ from _tiny import TinyFace, tiny_arrays, tiny_psp
 from pspnb.errors import LoadError, PspnbError
 from pspnb.inversion.optimise import invert
 from pspnb.measure import ablate, evaluate_encoder
-from pspnb.measure.ablate import HYBRID, OPTIMISATION, PSP_ROW, claims, measure, table1, table_of
-from pspnb.measure.ablate_pictures import worst
+from pspnb.measure.ablate import HYBRID, OPTIMISATION, PSP_ROW, table1, table_of
 from pspnb.measure.ablate_runs import ablation_rows
-from pspnb.measure.ablate_table import NAIVE_ROW, NO_ID, PAPER, ROWS, W_ROW, markdown
+from pspnb.measure.ablate_table import NAIVE_ROW, NO_ID, PAPER, ROWS, W_ROW, claims, markdown
 from pspnb.measure.evaluate_encoder import evaluate, evaluate_model
-from pspnb.measure.reconstruction import as_unit, compare, interval, paired, quotient, seconds_in_turns
+from pspnb.measure.reconstruction import as_unit, compare, interval, measure, paired, quotient, seconds_in_turns
+from pspnb.show.table1 import worst, write_pictures, write_worst
 from pspnb.tasks import TASKS
 
 QUALITY = {"similarity", "lpips", "mse", "psnr", "ssim"}
@@ -181,7 +181,7 @@ def small_world(monkeypatch):
 
 
 def test_files_hold_what_was_returned(small_world, tmp_path):
-    result = table1(out=tmp_path, n=4, n_optimise=0, models=two_models(), turns=1, progress=False)
+    result = table1(out=tmp_path, n=4, n_optimise=0, models=two_models(), turns=1, progress=False, draw=write_pictures)
     assert json.loads((tmp_path / "table1.json").read_text()) == result
     assert {p.name for p in tmp_path.iterdir()} == {
         "table1.json", "table1.md", "table1.png", "per_image.npz", "figure5.png", "figure6.png", "worst.png",
@@ -194,7 +194,7 @@ def test_files_hold_what_was_returned(small_world, tmp_path):
 
 
 def test_reference_is_between_pictures_of_one_person(small_world, tmp_path):
-    result = table1(out=tmp_path, n=4, n_optimise=0, models=two_models(), turns=1, progress=False)
+    result = table1(out=tmp_path, n=4, n_optimise=0, models=two_models(), turns=1, progress=False, draw=write_pictures)
     a, b = JUDGE(pictures(4)).numpy(), JUDGE(pictures(4, seed=1)).numpy()
     a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
     cosines = a @ b.T
@@ -216,7 +216,7 @@ def test_rows_that_are_not_shipped_are_left_out_and_said(small_world, monkeypatc
     monkeypatch.setattr("pspnb.models.zoo.available", lambda: [PSP_ROW, W_ROW])
     monkeypatch.setattr("pspnb.models.zoo.card", lambda name: {"sha256": "0"})
     with caplog.at_level(logging.WARNING):
-        result = table1(out=tmp_path, n=3, n_optimise=0, turns=1, progress=False)
+        result = table1(out=tmp_path, n=3, n_optimise=0, turns=1, progress=False, draw=write_pictures)
     lines = result["provenance"]["left_out"]
     assert list(result["rows"]) == [PSP_ROW] and len(lines) == 4 == len(caplog.records)
     assert f"{NAIVE_ROW}: not shipped yet" in lines and any("another generator" in line for line in lines)
@@ -310,9 +310,9 @@ def test_evaluation_writes_numbers_and_pictures(monkeypatch, tmp_path):
     for i, picture in enumerate(tiny_arrays(4).images):
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / "in" / f"{i}.png")
     monkeypatch.setenv("PSPNB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(evaluate_encoder, "load_any", lambda *_, **__: (tiny_psp().eval(), TASKS["inversion"]))
-    monkeypatch.setattr(ablate, "facets_instruments", lambda device="cpu": (JUDGE, distance))
-    result = evaluate("anything", data=tmp_path / "in", out=tmp_path / "out", n=3, progress=False)
+    monkeypatch.setattr(evaluate_encoder, "load_translator", lambda *_, **__: tiny_psp().eval())
+    monkeypatch.setattr(evaluate_encoder, "facets_instruments", lambda device="cpu": (JUDGE, distance))
+    result = evaluate("anything", data=tmp_path / "in", out=tmp_path / "out", n=3, progress=False, draw=write_worst)
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == result
     assert result["n"] == 3 and set(result["metrics"]) == QUALITY and (tmp_path / "out" / "worst.png").exists()
     expected = measure(tiny_psp().eval(), tiny_arrays(4).images[:3], judge=JUDGE, distance=distance)

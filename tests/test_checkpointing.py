@@ -22,17 +22,15 @@ from pspnb.training.journal import Journal, StopRequest, read_journal
 
 TINY_RUN = """
 import sys, torch
-from pathlib import Path
-from pspnb.training.gan import GanConfig, GanTrainer
-from pspnb.training.loop import fit
+from pspnb.training.gan import GanConfig, GanStepper
+from pspnb.training.loop import Every, fit
 torch.set_num_threads(1)
 channels = ((4, 8), (8, 8), (16, 8))
 steps = int(sys.argv[2])
 config = GanConfig(size=16, style_dim=8, n_mlp=2, channels=channels, d_channels=channels, steps=steps, batch=4, r1_every=4)
 pixels = torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-trainer = GanTrainer(config, lambda i: pixels[i], len(pixels))
-fit(trainer, Path(sys.argv[1]), steps=config.steps, batch=4, resume=True, progress=False, checkpoint_every=10, log_every=5,
-    sample_every=1000)
+trainer = GanStepper(config, lambda i: pixels[i], len(pixels))
+fit(trainer, sys.argv[1], about={}, resume=True, progress=False, every=Every(log=5, pictures=1000, checkpoint=10))
 """
 
 

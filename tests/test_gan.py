@@ -12,13 +12,14 @@ from torch import Tensor
 from pspnb.errors import PspnbError
 from pspnb.files.pictures import grid, write_png
 from pspnb.nn.stylegan2 import Generator
-from pspnb.recipes.generators import ship_generator
+from pspnb.shipping.generators import ship_generator
 from pspnb.training import gan_losses as losses
 from pspnb.training.critic import OnePassDiscriminator
-from pspnb.training.gan import GanConfig, GanTrainer, lr_factor
+from pspnb.training.gan import GanConfig, GanStepper, lr_factor
 from pspnb.training.journal import read_journal
-from pspnb.training.loop import TrainingDiverged, fit
+from pspnb.training.loop import Every, fit
 from pspnb.training.order import batch_indices
+from pspnb.training.recorder import TrainingDiverged
 
 CHANNELS = ((4, 8), (8, 8), (16, 8))
 TINY = GanConfig(
@@ -40,9 +41,9 @@ def pixels(n: int = 32, size: int = 16) -> Tensor:
     return (disc[:, None] * colour).to(torch.uint8)
 
 
-def trainer(config: GanConfig = TINY, **kwargs) -> GanTrainer:
+def trainer(config: GanConfig = TINY, **kwargs) -> GanStepper:
     data = pixels(size=config.size)
-    return GanTrainer(config, lambda i: data[i], len(data), **kwargs)
+    return GanStepper(config, lambda i: data[i], len(data), **kwargs)
 
 
 # ---- losses --------------------------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ def test_the_shipped_pair_trains_on() -> None:
     if not {"facets64/generator", "facets64/discriminator"} <= set(available()):
         pytest.skip("facets64/generator and facets64/discriminator are not shipped yet")
     data = to_levels(render(sample_factors("test", range(32)), 64).image)
-    t = GanTrainer(replace(GanConfig(), batch=8, lr=2e-4, mixing=0.0, bf16=False), lambda i: data[i], len(data))
+    t = GanStepper(replace(GanConfig(), batch=8, lr=2e-4, mixing=0.0, bf16=False), lambda i: data[i], len(data))
     t.generator.load_state_dict(load_shipped("facets64/generator").state_dict())
     t.discriminator.load_state_dict(load_shipped("facets64/discriminator").state_dict())
     with torch.no_grad():
@@ -228,8 +229,8 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
         return step()
 
     t.train_step = poisoned
-    with pytest.raises(TrainingDiverged, match="not finite at step 6"):
-        fit(t, tmp_path, steps=100, batch=4, progress=False, checkpoint_every=3)
+    with pytest.raises(TrainingDiverged, match="not finite by step 6"):
+        fit(t, tmp_path, about={}, progress=False, every=Every(checkpoint=3))
     from pspnb.training.checkpoint import load_checkpoint
 
     kept = load_checkpoint(tmp_path / "checkpoint.pt")
@@ -237,9 +238,12 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_run_is_not_overwritten_by_accident(tmp_path: Path) -> None:
-    assert fit(trainer(), tmp_path, steps=2, batch=4, progress=False)
+    def short() -> GanStepper:
+        return trainer(replace(TINY, steps=2))
+
+    assert fit(short(), tmp_path, about={}, progress=False).finished
     with pytest.raises(PspnbError, match="--resume"):
-        fit(trainer(), tmp_path, steps=2, batch=4, progress=False)
+        fit(short(), tmp_path, about={}, progress=False)
 
 
 def test_samples_log_and_shipping(tmp_path: Path) -> None:
@@ -247,8 +251,8 @@ def test_samples_log_and_shipping(tmp_path: Path) -> None:
 
     config = replace(TINY, steps=4)
     t = trainer(config)
-    fit(t, tmp_path / "run", steps=4, batch=4, progress=False, sample_every=2, log_every=2)
-    with Image.open(tmp_path / "run" / "samples" / "0000004.png") as image:
+    fit(t, tmp_path / "run", about={}, progress=False, every=Every(log=2, pictures=2))
+    with Image.open(tmp_path / "run" / "pictures" / "0000004.png") as image:
         assert image.size == (8 * 18 + 2, 8 * 18 + 2)
     log = read_journal(tmp_path / "run" / "log.jsonl")
     assert [line["step"] for line in log] == [2, 4] and all("loss_g" in line and "r1" in line for line in log)
@@ -297,7 +301,7 @@ def test_png_writer_is_read_back_exactly(tmp_path: Path) -> None:
 
 
 def test_the_noise_study_trains_compares_and_goes_on(tmp_path) -> None:
-    from pspnb.recipes.studies import WATCHED, draw, noise_study
+    from pspnb.measure.noise_study import WATCHED, draw, noise_study
 
     channels = ((4, 8), (8, 8), (16, 8), (32, 8), (64, 4))
     config = replace(TINY, size=64, channels=channels, d_channels=channels, steps=2)

@@ -17,13 +17,15 @@ import torch.nn.functional as F
 
 import pspnb
 from pspnb.errors import PspnbError
+from pspnb.models.load import average_of
 from pspnb.models.zoo import card
 from pspnb.nn.instruments import PerceptualNet
+from pspnb.training.callbacks import Callback
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.graphs import Replayed, keep_gradients
-from pspnb.training.imitation import DETAILS, ImitationConfig, ImitationTrainer, average_of
+from pspnb.training.imitation import DETAILS, ImitationConfig, ImitationStepper
 from pspnb.training.lessons import GrowingLessons, Lessons, draw_lessons
-from pspnb.training.loop import as_numbers, fit
+from pspnb.training.loop import Every, fit
 from pspnb.world2 import CLASSES, render
 from pspnb.world2.prior import Z_DIM, draw_z, factors_of
 
@@ -32,6 +34,20 @@ TINY = ImitationConfig(
     size=16, style_dim=16, n_mlp=2, hidden=32, channels=CHANNELS, d_channels=CHANNELS, n_images=64, steps=12, batch=8,
     adversarial_from=0.5, r1_every=2, bf16=False,
 )  # fmt: skip
+
+
+EACH = Every(log=1, pictures=0)
+
+
+class StopAt(Callback):
+    """As if someone had pressed Ctrl-C in this step."""
+
+    def __init__(self, step: int):
+        self.when = step
+
+    def log(self, step: int, record: dict[str, float]) -> None:
+        if step == self.when:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def drawn(*, seed: int = 0) -> Lessons:
@@ -49,11 +65,11 @@ def perceptual() -> PerceptualNet:
         return PerceptualNet(widths=(8, 8, 8)).eval()
 
 
-def trainer(lessons: Lessons, config: ImitationConfig = TINY) -> ImitationTrainer:
-    return ImitationTrainer(config, lessons, perceptual())
+def trainer(lessons: Lessons, config: ImitationConfig = TINY) -> ImitationStepper:
+    return ImitationStepper(config, lessons, perceptual())
 
 
-def weights(t: ImitationTrainer) -> list[torch.Tensor]:
+def weights(t: ImitationStepper) -> list[torch.Tensor]:
     return [p.detach() for net in (t.generator, t.average, t.discriminator) for p in net.parameters()]
 
 
@@ -155,7 +171,7 @@ def test_the_critics_share_of_the_gradient_has_its_weight(lessons) -> None:
 def test_it_learns_its_lessons(lessons) -> None:
     few = Lessons(lessons.images[:8], lessons.labels[:8], lessons.numbers[:8], 8)
     t = trainer(few, replace(TINY, steps=150, adversarial_from=1.0, lr=5e-3))
-    losses = [as_numbers(t.train_step())["l1"] for _ in range(150)]
+    losses = [float(t.train_step()["l1"]) for _ in range(150)]
     assert sum(losses[-10:]) < 0.35 * sum(losses[:10])
 
 
@@ -178,11 +194,11 @@ def test_fake_codes_are_mixed_between_and_near_the_mean(lessons) -> None:
 
 def test_a_resumed_run_ends_in_the_same_weights(lessons, tmp_path: Path) -> None:
     whole = trainer(lessons)
-    fit(whole, tmp_path / "whole", steps=12, batch=8, progress=False, log_every=1, sample_every=100)
+    fit(whole, tmp_path / "whole", about={}, progress=False, every=EACH)
     part = trainer(lessons)
-    fit(part, tmp_path / "part", steps=7, batch=8, progress=False, log_every=1, sample_every=100)
+    assert fit(part, tmp_path / "part", about={}, progress=False, every=EACH, callbacks=[StopAt(7)]).step == 7
     rest = trainer(lessons)
-    fit(rest, tmp_path / "part", steps=12, batch=8, progress=False, resume=True, log_every=1, sample_every=100)
+    fit(rest, tmp_path / "part", about={}, progress=False, resume=True, every=EACH)
     assert rest.step == 12
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(rest), strict=True))
 
@@ -192,8 +208,7 @@ import sys
 sys.path.insert(0, {tests!r})
 import test_imitation as t
 from pathlib import Path
-t.fit(t.trainer(t.drawn()), Path({out!r}), steps=12, batch=8, progress=False, resume=True,
-      log_every=1, sample_every=100, checkpoint_every=2)
+t.fit(t.trainer(t.drawn()), Path({out!r}), about={{}}, progress=False, resume=True, every=t.Every(log=1, pictures=0, checkpoint=2))
 """
 
 
@@ -212,17 +227,17 @@ def test_killed_at_any_moment_it_goes_on(lessons, tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     t = trainer(lessons)
-    fit(t, out, steps=12, batch=8, progress=False, resume=True, log_every=1, sample_every=100, checkpoint_every=2)
+    fit(t, out, about={}, progress=False, resume=True, every=Every(log=1, pictures=0, checkpoint=2))
     whole = trainer(lessons)
-    fit(whole, tmp_path / "whole", steps=12, batch=8, progress=False, log_every=1, sample_every=100)
+    fit(whole, tmp_path / "whole", about={}, progress=False, every=EACH)
     assert all(torch.equal(a, b) for a, b in zip(weights(t), weights(whole), strict=True))
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
     assert steps == list(range(1, 13))
 
 
 def test_other_settings_are_refused_and_more_steps_are_not(lessons, tmp_path: Path) -> None:
-    t = trainer(lessons)
-    fit(t, tmp_path, steps=2, batch=8, progress=False, sample_every=100)
+    t = trainer(lessons, replace(TINY, steps=2))
+    fit(t, tmp_path, about={}, progress=False, every=EACH)
     with pytest.raises(PspnbError, match="this run has lr=0.003, not 0.01"):
         trainer(lessons, replace(TINY, lr=0.01)).load_state(load_checkpoint(tmp_path / "checkpoint.pt"))
     longer = trainer(lessons, replace(TINY, steps=20))
@@ -232,17 +247,17 @@ def test_other_settings_are_refused_and_more_steps_are_not(lessons, tmp_path: Pa
 
 def test_a_budget_of_seconds_ends_the_schedule(lessons, tmp_path: Path) -> None:
     ticks = iter(range(10**6))
-    t = ImitationTrainer(
+    t = ImitationStepper(
         replace(TINY, steps=10**6, seconds=50.0), lessons, perceptual(), clock=lambda: float(next(ticks))
     )
-    assert fit(t, tmp_path, steps=10**6, batch=8, progress=False, sample_every=10**7, finished=t.finished)
+    assert fit(t, tmp_path, about={}, progress=False, every=Every(pictures=0)).finished
     assert t.finished() and 10 < t.step < 50
     assert t.g_optimizer.param_groups[0]["lr"] < 0.1 * TINY.lr
 
 
 def test_the_average_of_a_run_is_its_generator(lessons, tmp_path: Path) -> None:
-    t = trainer(lessons)
-    fit(t, tmp_path, steps=3, batch=8, progress=False, sample_every=100)
+    t = trainer(lessons, replace(TINY, steps=3))
+    fit(t, tmp_path, about={}, progress=False, every=EACH)
     g = average_of(load_checkpoint(tmp_path / "checkpoint.pt"))
     z = draw_z(4, seed=0)
     with torch.no_grad():
@@ -279,10 +294,10 @@ def test_replayed_training_is_the_training(lessons) -> None:
     there = Lessons(lessons.images.cuda(), lessons.labels.cuda(), lessons.numbers.cuda(), lessons.n_true)
     runs = []
     for replay in (True, False):
-        t = ImitationTrainer(TINY, there, perceptual(), device="cuda")
+        t = ImitationStepper(TINY, there, perceptual(), device="cuda")
         if not replay:
             t._steps = {kind: partial(t._compute, kind=kind) for kind in t._steps}
-        runs.append([as_numbers(t.train_step())["l1"] for _ in range(10)])
+        runs.append([float(t.train_step()["l1"]) for _ in range(10)])
     assert torch.allclose(torch.tensor(runs[0]), torch.tensor(runs[1]), rtol=0.02)
 
 
@@ -293,7 +308,7 @@ def test_replayed_training_is_the_training(lessons) -> None:
 def test_a_run_from_the_shell_is_shipped_and_gone_on_with(tmp_path: Path, capsys) -> None:
     """Two steps at 64 px, from what is shipped; then the zoo's files of it, which a third run could start from."""
     from pspnb.cli import main
-    from pspnb.recipes.generators import ship_discriminator, ship_generator
+    from pspnb.shipping.generators import ship_discriminator, ship_generator
 
     command = [
         "train",

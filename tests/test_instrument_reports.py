@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from pspnb.errors import PspnbError
+from pspnb.measure import instrument_reports as reports
 from pspnb.models.zoo import available, load_shipped
-from pspnb.recipes import instruments
-from pspnb.training import reports
+from pspnb.recipes import instruments as recipes
+from pspnb.shipping import all_instruments, instruments
 from pspnb.training.arrays import (
     FacetsArrays,
     concat_arrays,
@@ -21,7 +22,7 @@ from pspnb.training.arrays import (
     to_unit,
 )
 from pspnb.training.factor_targets import HEADS
-from pspnb.training.instruments import InstrumentTrainer, architecture, build_instrument, instrument_config
+from pspnb.training.instruments import InstrumentStepper, architecture, build_instrument, instrument_config
 from pspnb.training.lookalikes import LOOKALIKES, LOOKS, lookalike_arrays, lookalike_identity, lookalike_test
 from pspnb.world2 import CLASS_ID, IDENTITY_FACTORS, identity_of, sample_factors, sample_identity
 
@@ -169,7 +170,7 @@ def test_report_takes_any_images_with_known_factors(data: FacetsArrays) -> None:
 
 def tiny_run(folder, data: FacetsArrays, name: str = "identity_eval"):
     """A finished run of three steps."""
-    return instruments.train_instrument(name, out=folder, steps=3, device="cpu", arrays=data, progress=False).parent
+    return recipes.train_instrument(name, out=folder, steps=3, device="cpu", arrays=data, progress=False).parent
 
 
 def test_an_export_carries_what_shipping_needs(data: FacetsArrays, tmp_path, monkeypatch) -> None:
@@ -204,20 +205,20 @@ def test_arrays_come_back_from_their_file(data: FacetsArrays, tmp_path) -> None:
 
 
 def test_training_arrays_are_the_split_and_its_lookalikes(monkeypatch) -> None:
-    monkeypatch.setattr(instruments, "split_arrays", lambda *a, n, **k: several_views("train", n // 4, 4, 32, seed=1))
+    monkeypatch.setattr(recipes, "split_arrays", lambda *a, n, **k: several_views("train", n // 4, 4, 32, seed=1))
     monkeypatch.setattr(
-        instruments, "lookalike_arrays", lambda people, views, **k: lookalike_arrays(people, views, size=32)
+        recipes, "lookalike_arrays", lambda people, views, **k: lookalike_arrays(people, views, size=32)
     )
-    both = instruments.training_arrays(n=8, people=2)
+    both = recipes.training_arrays(n=8, people=2)
     assert both.identity.tolist() == [0] * 4 + [1] * 4 + [LOOKALIKES] * 4 + [LOOKALIKES + 1] * 4
-    assert len(instruments.training_arrays(n=8, people=0)) == 8
+    assert len(recipes.training_arrays(n=8, people=0)) == 8
 
 
 @pytest.mark.slow
 def test_all_instruments_train_in_processes_of_their_own(data: FacetsArrays, tmp_path) -> None:
     arrays = save_arrays(tmp_path / "arrays.safetensors", data)
     names = ("identity_eval", "factors")
-    made = instruments.train_all_instruments(
+    made = all_instruments.train_all_instruments(
         tmp_path, device="cpu", arrays=arrays, names=names, steps=50, seconds_each=4.0, at_once=1
     )
     assert set(made) == set(names)
@@ -229,7 +230,7 @@ def test_all_instruments_train_in_processes_of_their_own(data: FacetsArrays, tmp
 
 def test_a_failing_instrument_costs_only_itself(tmp_path) -> None:
     (tmp_path / "arrays").write_bytes(b"no arrays")
-    made = instruments.train_all_instruments(
+    made = all_instruments.train_all_instruments(
         tmp_path, device="cpu", arrays=tmp_path / "arrays", names=("factors",), steps=1
     )
     assert made == {} and "not a file of Facets arrays" in (tmp_path / "factors" / "stderr.txt").read_text()
@@ -241,10 +242,9 @@ def test_a_failing_instrument_costs_only_itself(tmp_path) -> None:
 def taught(name: str, data: FacetsArrays, *, batch: int, steps: int = 40) -> tuple[torch.nn.Module, dict[str, float]]:
     """An instrument after a short fixed training on few clean images, in eval mode, and the means of its last ten steps."""
     config = replace(instrument_config(name), batch=batch, steps=steps, degrade=0.0, bf16=False)
-    t = InstrumentTrainer(config, data, log_every=10)
-    for _ in range(steps):
-        record = t.train_step()
-    return t.network.eval(), record
+    t = InstrumentStepper(config, data)
+    records = [{name: float(value) for name, value in t.train_step().items()} for _ in range(steps)][-10:]
+    return t.network.eval(), {name: sum(r[name] for r in records) / len(records) for name in records[0]}
 
 
 @pytest.mark.slow

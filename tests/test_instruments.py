@@ -13,8 +13,8 @@ from pspnb.errors import PspnbError
 from pspnb.measure.metrics import class_iou, confusion
 from pspnb.models.zoo import available, build, load_shipped
 from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualJudge, PerceptualNet, PlainEmbedder
-from pspnb.recipes.ship import ship
-from pspnb.recipes.weights import Stage, clock, run, seconds_left, stages
+from pspnb.shipping.weights import Stage, clock, run, seconds_left, stages
+from pspnb.shipping.zoo_file import ship
 from pspnb.training import instrument_losses
 from pspnb.training.arrays import FacetsArrays, render_arrays, to_unit
 from pspnb.training.factor_targets import (
@@ -30,7 +30,7 @@ from pspnb.training.factor_targets import (
 from pspnb.training.instruments import (
     CONFIGS,
     INSTRUMENTS,
-    InstrumentTrainer,
+    InstrumentStepper,
     architecture,
     build_instrument,
     degrade,
@@ -39,6 +39,8 @@ from pspnb.training.instruments import (
     one_cycle,
     shift,
 )
+from pspnb.training.journal import read_journal
+from pspnb.training.loop import Every, fit
 from pspnb.training.margins import ArcFace, CurricularFace
 from pspnb.world2 import BY_NAME, Factors, edit, identity_of, render, sample_factors
 
@@ -309,7 +311,7 @@ def test_the_tasks_of_the_judge_have_their_known_optima(data: FacetsArrays) -> N
 @pytest.mark.parametrize("name", INSTRUMENTS)
 def test_a_resumed_run_goes_on_to_the_bit(name: str, data: FacetsArrays) -> None:
     config = small(name, steps=8, degrade=0.5)
-    t, copy = InstrumentTrainer(config, data), InstrumentTrainer(config, data)
+    t, copy = InstrumentStepper(config, data), InstrumentStepper(config, data)
     for _ in range(2):
         t.train_step()
     copy.load_state(deepcopy(t.state()))
@@ -320,20 +322,20 @@ def test_a_resumed_run_goes_on_to_the_bit(name: str, data: FacetsArrays) -> None
         assert torch.equal(a, b)
 
 
-def test_the_log_has_means_and_nothing_in_between(data: FacetsArrays) -> None:
-    config = small("identity_eval", steps=8)
-    every, sometimes = (InstrumentTrainer(config, data, log_every=n) for n in (1, 3))
-    single = [every.train_step()["loss"] for _ in range(3)]
-    records = [sometimes.train_step() for _ in range(3)]
-    assert records[:2] == [{}, {}] and records[2]["loss"] == pytest.approx(sum(single) / 3, rel=1e-6)
+def test_the_log_has_means_over_its_steps(data: FacetsArrays, tmp_path) -> None:
+    config = small("identity_eval", steps=3)
+    t = InstrumentStepper(config, data)
+    single = [float(t.train_step()["loss"]) for _ in range(3)]
+    fit(InstrumentStepper(config, data), tmp_path, about={}, every=Every(log=3), progress=False)
+    (line,) = read_journal(tmp_path / "log.jsonl")
+    assert line["loss"] == pytest.approx(sum(single) / 3, rel=1e-6) and line["images"] == 3 * config.batch
 
 
-def test_a_loss_that_is_no_number_stops_the_run(data: FacetsArrays) -> None:
-    t = InstrumentTrainer(small("identity_eval", steps=8), data, log_every=2)
-    t.train_step()
+def test_a_loss_that_is_no_number_stops_the_run(data: FacetsArrays, tmp_path) -> None:
+    t = InstrumentStepper(small("identity_eval", steps=8), data)
     next(t.network.parameters()).data.fill_(float("nan"))
-    with pytest.raises(PspnbError, match="loss is not finite at step 2"):
-        t.train_step()
+    with pytest.raises(PspnbError, match="is not finite by step 2"):
+        fit(t, tmp_path, about={}, every=Every(log=2), progress=False)
 
 
 class StoodClock:
@@ -349,7 +351,7 @@ class StoodClock:
 def test_a_budget_of_seconds_ends_the_schedule(data: FacetsArrays) -> None:
     clock = StoodClock()
     config = small("identity_eval", steps=1000, seconds=10.0, warm_up=0.1, batch=4)
-    t = InstrumentTrainer(config, data, clock=clock)
+    t = InstrumentStepper(config, data, clock=clock)
     rates = []
     while not t.finished():
         t.train_step()
@@ -363,12 +365,12 @@ def test_a_budget_of_seconds_ends_the_schedule(data: FacetsArrays) -> None:
 def test_a_resumed_budget_counts_the_seconds_before(data: FacetsArrays) -> None:
     clock = StoodClock()
     config = small("identity_eval", steps=1000, seconds=10.0, batch=4)
-    t = InstrumentTrainer(config, data, clock=clock)
+    t = InstrumentStepper(config, data, clock=clock)
     t.train_step()
     clock.now += 6
     state = t.state()
     clock.now += 5000  # the machine was off
-    again = InstrumentTrainer(config, data, clock=clock)
+    again = InstrumentStepper(config, data, clock=clock)
     again.load_state(state)
     assert again.progress() == pytest.approx(0.6) and not again.finished()
     again.train_step()
@@ -377,7 +379,7 @@ def test_a_resumed_budget_counts_the_seconds_before(data: FacetsArrays) -> None:
 
 
 def test_the_steps_end_a_run_that_has_time_left(data: FacetsArrays) -> None:
-    t = InstrumentTrainer(small("identity_eval", steps=2, seconds=1e9, batch=4), data, clock=StoodClock())
+    t = InstrumentStepper(small("identity_eval", steps=2, seconds=1e9, batch=4), data, clock=StoodClock())
     t.train_step()
     assert t.progress() == 0.5 and not t.finished()
     t.train_step()
@@ -395,10 +397,10 @@ def test_the_two_recognition_networks_share_no_people_and_no_group() -> None:
 
 
 def test_people_are_numbered_without_gaps(data: FacetsArrays) -> None:
-    t = InstrumentTrainer(small("identity_eval"), data)
+    t = InstrumentStepper(small("identity_eval"), data)
     assert t.n_people == 6 and sorted(set(t.people[t.rows].tolist())) == list(range(6))
     with pytest.raises(PspnbError, match="no image for identity_eval"):
-        InstrumentTrainer(small("identity_eval"), data.take(slice(0, 20)))
+        InstrumentStepper(small("identity_eval"), data.take(slice(0, 20)))
 
 
 def test_degradations_are_off_at_zero_and_leave_the_range_mostly_alone(data: FacetsArrays) -> None:
@@ -420,9 +422,9 @@ def test_settings_and_names_are_checked(data: FacetsArrays) -> None:
         architecture("nose")
     with pytest.raises(PspnbError, match="preset of cpu, gpu; got 'parsing', 'tpu'"):
         instrument_config("parsing", "tpu")
-    t = InstrumentTrainer(small("identity_eval"), data)
+    t = InstrumentStepper(small("identity_eval"), data)
     with pytest.raises(PspnbError, match="another steps"):
-        InstrumentTrainer(small("identity_eval", steps=5), data).load_state(t.state())
+        InstrumentStepper(small("identity_eval", steps=5), data).load_state(t.state())
 
 
 def test_one_cycle() -> None:

@@ -10,12 +10,16 @@ from _tiny import tiny_arrays
 from pspnb.cli import main
 from pspnb.errors import LoadError, PspnbError
 from pspnb.models import zoo
+from pspnb.models.load import load_translator
+from pspnb.models.runs import RunFolder
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator
-from pspnb.recipes import encoders, ship_encoders
-from pspnb.recipes.weights import ENCODERS
+from pspnb.recipes import encoders
+from pspnb.shipping import encoders as ship_encoders
+from pspnb.shipping.weights import ENCODERS
 from pspnb.tasks import TASKS
-from pspnb.training.trainer import TrainConfig
+from pspnb.training.checkpoint import load_checkpoint
+from pspnb.training.encoder_config import EncoderConfig
 
 shipped = pytest.mark.skipif(
     "facets64/generator" not in zoo.available(), reason="facets64/generator is not shipped yet"
@@ -33,7 +37,7 @@ def quick(monkeypatch):
         ),
     )
     monkeypatch.setattr(encoders, "BATCH", {"facets64": 4})
-    config = TrainConfig(
+    config = EncoderConfig(
         steps=4, lr=1e-3, average=0.5, validate_every=2, checkpoint_every=2, picture_every=0, log_every=1
     )
     monkeypatch.setattr(encoders, "TRAINING", {"facets64": config})
@@ -76,7 +80,7 @@ def test_a_seed_gives_the_same_start_whatever_the_global_state() -> None:
 @shipped
 @pytest.mark.parametrize("variant", ENCODERS)
 def test_every_encoder_fits_into_a_shipped_file(variant) -> None:
-    from pspnb.recipes.ship import MAX_BYTES, half
+    from pspnb.shipping.zoo_file import MAX_BYTES, half
 
     g = zoo.load_shipped("facets64/generator")
     psp = encoders.build_psp(TASKS["inversion"], encoders.VARIANTS[variant], generator=g)
@@ -106,7 +110,7 @@ def test_trained_shipped_and_loaded_again(quick, tmp_path, monkeypatch) -> None:
     path = ship_encoders.ship_encoder(tmp_path / "run", variant="no_id", folder=own_zoo)
     monkeypatch.setattr(zoo, "ZOO", own_zoo)
     again = zoo.load_shipped("facets64/inversion_no_id")
-    mine = encoders.run_model(tmp_path / "run")
+    mine = load_translator(tmp_path / "run")
     x = tiny_arrays(2).images.float() / 127.5 - 1
     assert (again(x) - mine(x)).abs().max() < 0.05  # weights rounded to 16 bits
     assert path.stat().st_size < 4_000_000 and not any(k.startswith("decoder") for k in torch_keys(path))
@@ -133,7 +137,7 @@ def test_a_run_on_another_generator_is_refused(quick, tmp_path) -> None:
     with torch.no_grad():
         next(other.parameters()).add_(1e-3)
     with pytest.raises(PspnbError, match="another generator"):
-        encoders.run_model(tmp_path, generator=other)
+        load_translator(tmp_path, generator=other)
 
 
 @shipped
@@ -145,7 +149,7 @@ def test_every_task_trains_from_its_recipe(quick, tmp_path, task) -> None:
     validations = [record for record in log if "val_loss" in record]
     assert outcome.finished and [r["step"] for r in validations] == [2, 4]
     best = min(validations, key=lambda r: r["val_loss"])
-    assert outcome.best == best["val_loss"] and encoders.best_state(tmp_path)["step"] == best["step"]
+    assert outcome.best == best["val_loss"] and load_checkpoint(RunFolder(tmp_path).to_use())["step"] == best["step"]
     weights = {name: value for name, value in asdict(TASKS[task].weights).items() if value}
     parts = {name: best[f"val_loss_{name}"] for name in weights}
     assert {k for k in best if k.startswith("val_loss_")} == {f"val_loss_{name}" for name in weights}
@@ -170,15 +174,15 @@ def test_command_line(quick, tmp_path, capsys) -> None:
 
 @shipped
 def test_a_run_is_a_row_of_an_ablation(quick, tmp_path) -> None:
-    from pspnb.measure.ablate import facets_instruments
     from pspnb.measure.ablate_runs import ablation_rows
+    from pspnb.measure.on_facets import facets_instruments
 
     encoders.train_encoder("inversion", variant="w", lambdas={"id": 0.5}, out=tmp_path / "w-id", progress=False)
     judge, distance = facets_instruments()
     x = tiny_arrays(6).images.float() / 127.5 - 1
     row = ablation_rows(tmp_path, images=x, judge=judge, distance=distance)["rows"]["w-id"]
     assert row["lambdas"] == {"id": 0.5, "l2": 1.0, "lpips": 0.8} and set(row["metrics"]) >= {"similarity", "mse"}
-    psp = encoders.run_model(tmp_path / "w-id")
+    psp = load_translator(tmp_path / "w-id")
     with torch.no_grad():
         expected = (psp.encode(x) - psp.latent_avg).norm(dim=2).mean(0)
     assert row["offset"] == pytest.approx(expected.tolist(), rel=1e-5)
@@ -189,14 +193,14 @@ def test_a_run_starts_from_a_trained_encoder(quick, tmp_path, capsys) -> None:
     """From a shipped name and from another run's folder; the card of what comes of it says so."""
     argv = ["train", "inversion", "--variant", "w", "--out", str(tmp_path / "a"), "--steps", "2", "--lr", "1e-9"]
     assert main([*argv, "--init", "facets64/inversion_w", "--decay-from", "0"]) == 0
-    given, trained = zoo.load_shipped("facets64/inversion_w"), encoders.run_model(tmp_path / "a")
+    given, trained = zoo.load_shipped("facets64/inversion_w"), load_translator(tmp_path / "a")
     for (name, theirs), mine in zip(given.encoder.named_parameters(), trained.encoder.parameters(), strict=True):
         assert torch.allclose(theirs, mine, atol=1e-6), name
     outcome = encoders.train_encoder("inversion", variant="w", init=tmp_path / "a", out=tmp_path / "b", progress=False)
     assert outcome.finished and encoders.recipe_of(tmp_path / "b")["init"] == str(tmp_path / "a")
     # Both know what their start had seen, and the curve of the second goes on where that of the first ends.
     shipped_images = encoders.images_seen("facets64/inversion_w")
-    own = [encoders.best_state(tmp_path / r) for r in "ab"]
+    own = [load_checkpoint(RunFolder(tmp_path / r).to_use()) for r in "ab"]
     own = [state["step"] * state["identity"]["batch"] for state in own]
     assert shipped_images > 10_000 and encoders.recipe_of(tmp_path / "a")["init_images"] == shipped_images
     assert encoders.images_seen(tmp_path / "b") == shipped_images + sum(own)
@@ -228,7 +232,7 @@ def test_lambdas_of_ones_own(quick, tmp_path) -> None:
     assert main([*argv, "--lambdas", "id=0, w_norm=0.25"]) == 0
     log = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
     assert "loss_w_norm" in log and "loss_id" not in log
-    assert encoders.best_state(tmp_path)["identity"]["weight of w_norm"] == 0.25
+    assert load_checkpoint(RunFolder(tmp_path).to_use())["identity"]["weight of w_norm"] == 0.25
     assert main([*argv, "--resume", "--lambdas", "id=0, w_norm=0.5"]) == 2
 
 
@@ -248,7 +252,7 @@ def test_the_generator_of_a_file_to_start_from_is_the_default(quick, tmp_path, m
     monkeypatch.setattr(pspnb, "load", lambda file: given)
     face = FaceEmbedder(input_size=16, units=(1, 1, 1, 1), widths=(8, 8, 8, 16, 16), embedding_dim=8)
     monkeypatch.setattr(pspnb, "load_identity", lambda file: face)
-    monkeypatch.setattr(encoders, "TRAINING", {"ffhq1024": TrainConfig(steps=1)})
+    monkeypatch.setattr(encoders, "TRAINING", {"ffhq1024": EncoderConfig(steps=1)})
     monkeypatch.setattr(encoders, "LPIPSLoss", torch.nn.Identity)
     monkeypatch.setattr(encoders, "build_psp", lambda task, kind, **k: stop(**k))
     with pytest.raises(PspnbError, match="far enough"):

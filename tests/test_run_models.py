@@ -11,11 +11,11 @@ from PIL import Image
 
 import pspnb
 from pspnb.cli import main
+from pspnb.editing.translate import task_of
 from pspnb.errors import LoadError, PspnbError
-from pspnb.measure.evaluate_encoder import load_any
 from pspnb.models import official, zoo
+from pspnb.models.load import load_run, load_translator
 from pspnb.models.psp import PSP
-from pspnb.models.runs import load_run
 from pspnb.nn.instruments import ParsingNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.recipes import encoders
@@ -64,21 +64,22 @@ def test_the_weights_are_the_averaged_ones(world):
     """The shipped recipe averages; without validation there is no best.pt that would hold the average."""
     state = torch.load(world / "mine" / "checkpoint.pt", weights_only=True)
     loaded = [p for _, p in pspnb.load(world / "mine").encoder.named_parameters()]
-    assert all(torch.equal(a, b) for a, b in zip(loaded, state["average"], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(loaded, state["average"].values(), strict=True))
     raw = [state["encoder"][n] for n, _ in pspnb.load(world / "mine").encoder.named_parameters()]
     assert not all(torch.equal(a, b) for a, b in zip(loaded, raw, strict=True))
 
 
-def test_early_runs_do_not_say_their_architecture(world, tmp_path):
-    """Before checkpoints said what they are, recipe.json held the task, the variant and the scale."""
-    for name, variant in (("mine", "psp"), ("w", "w"), ("from_zero", "from_zero")):
-        state = torch.load(world / name / "checkpoint.pt", weights_only=True)
-        del state["about"]
-        (tmp_path / name).mkdir()
-        torch.save(state, tmp_path / name / "checkpoint.pt")
-        recipe = f'{{"task": "inversion", "variant": "{variant}", "scale": "facets64"}}'
-        (tmp_path / name / "recipe.json").write_text(recipe)
-        assert torch.equal(_draw(pspnb.load(tmp_path / name)), _draw(pspnb.load(world / name)))
+def test_a_run_that_does_not_say_what_it_is_is_refused(world, tmp_path):
+    """It is written in the checkpoint, and beside it in recipe.json; with neither nothing is guessed."""
+    state = torch.load(world / "w" / "checkpoint.pt", weights_only=True)
+    del state["about"]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(LoadError, match="does not say where its generator is"):
+        pspnb.load(tmp_path)
+    with pytest.raises(LoadError, match="does not say what it trained"):
+        pspnb.load(tmp_path, generator="facets64/generator")
+    shutil.copy(world / "w" / "recipe.json", tmp_path)
+    assert torch.equal(_draw(pspnb.load(tmp_path)), _draw(pspnb.load(world / "w")))
 
 
 def test_translate_evaluate_and_init_take_all_of_them(world, tmp_path, capsys):
@@ -89,14 +90,14 @@ def test_translate_evaluate_and_init_take_all_of_them(world, tmp_path, capsys):
         arguments = ["translate", "--model", str(model), "--input", str(world / "photos" / "0.png")]
         assert main([*arguments, "--output", str(out)]) == 0
         pictures.append((out / "0.png").read_bytes())
-        assert load_any(model)[1].name == "inversion"
+        assert task_of(load_translator(model)).name == "inversion"
         common = ["--data", str(world / "photos"), "--batch", "2", "--steps", "1", "--lr", "1e-12"]
         assert main(["train", "inversion", "--init", str(model), "--out", str(out / "run"), *common]) == 0
         before, after = pspnb.load(model).encoder.parameters(), pspnb.load(out / "run").encoder.parameters()
         assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=True))
         assert encoders.images_seen(out / "run") == (2 if model.name == "export.pt" else 4)
     assert pictures[0] == pictures[1] == pictures[2]
-    assert load_any(world / "on_gan")[1].name == "frontalization"
+    assert task_of(load_translator(world / "on_gan")).name == "frontalization"
     assert "written" in capsys.readouterr().out
 
 
@@ -142,8 +143,8 @@ def test_an_instrument_and_strangers(world, tmp_path):
     assert isinstance(pspnb.load(tmp_path / "parsing"), ParsingNet)
     with pytest.raises(LoadError, match="expected a generator, but .* is a ParsingNet"):
         pspnb.load_generator(tmp_path / "parsing")
-    with pytest.raises(PspnbError, match="expected the run of an encoder, this one is of a ParsingNet"):
-        encoders.run_model(tmp_path / "parsing")
+    with pytest.raises(PspnbError, match="expected a model that translates images, .* is a ParsingNet"):
+        load_translator(tmp_path / "parsing")
     torch.save(psp_content(tiny_psp()), tmp_path / "x.pt")
     with pytest.raises(LoadError, match="expected a checkpoint of a training run"):
         load_run(tmp_path / "x.pt")

@@ -8,9 +8,9 @@ from test_imitation import TINY, lessons, trainer  # noqa: F401  (lessons is a f
 import pspnb
 from pspnb.errors import LoadError
 from pspnb.models import official
+from pspnb.models.load import average_of
 from pspnb.models.psp import PSP
 from pspnb.training.checkpoint import save_checkpoint
-from pspnb.training.imitation import average_of
 from pspnb.world2.prior import draw_z
 from pspnb.world2.sampling import sample_factors
 

@@ -17,27 +17,29 @@ from torch import nn
 
 from pspnb.errors import PspnbError
 from pspnb.losses import LossTerm, LossWeights
+from pspnb.models.runs import fingerprint
 from pspnb.tasks import TASKS
 from pspnb.training.callbacks import Callback, TensorBoard, picture_rows
 from pspnb.training.checkpoint import CheckpointError, load_checkpoint
 from pspnb.training.data import Batches
+from pspnb.training.encoder import EncoderStepper, fit_encoder
+from pspnb.training.encoder_config import EncoderConfig
 from pspnb.training.journal import read_journal
-from pspnb.training.loop import TrainingDiverged
+from pspnb.training.loop import Outcome
 from pspnb.training.processes import Processes
-from pspnb.training.run import Run, fingerprint
-from pspnb.training.trainer import Outcome, TrainConfig, fit
+from pspnb.training.recorder import TrainingDiverged
 
 
-def quick(steps: int, **changes) -> TrainConfig:
+def quick(steps: int, **changes) -> EncoderConfig:
     defaults = {"lr": 1e-3, "log_every": 1, "picture_every": 0, "validate_every": 0, "checkpoint_every": 5}
-    return TrainConfig(steps=steps, **defaults | changes)
+    return EncoderConfig(steps=steps, **defaults | changes)
 
 
 def train(out, config, psp=None, batches=None, losses=None, callbacks=(), **options):
     psp = psp or tiny_psp()
     batches = batches or tiny_batches()
     losses = losses or l2_terms(psp)
-    outcome = fit(psp, batches, losses, config, callbacks, out=out, progress=False, **options)
+    outcome = fit_encoder(psp, batches, losses, config, callbacks, out=out, progress=False, **options)
     return psp, outcome
 
 
@@ -86,11 +88,12 @@ import functools, sys, torch
 sys.path.insert(0, "tests")
 torch.compile = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
 from _tiny import l2_terms, tiny_batches, tiny_psp
-from pspnb.training.trainer import TrainConfig, fit
+from pspnb.training.encoder import fit_encoder
+from pspnb.training.encoder_config import EncoderConfig
 for name in ("True", "False"):
     psp = tiny_psp()
-    config = TrainConfig(steps=3, lr=1e-3, log_every=1, compile=name == "True", noise="const")
-    fit(psp, tiny_batches(), l2_terms(psp), config, out=f"{sys.argv[1]}/{name}", progress=False)
+    config = EncoderConfig(steps=3, lr=1e-3, log_every=1, compile=name == "True", noise="const")
+    fit_encoder(psp, tiny_batches(), l2_terms(psp), config, out=f"{sys.argv[1]}/{name}", progress=False)
 """
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, cwd=Path(__file__).parents[1])
     compiled, plain = (read_journal(tmp_path / name / "log.jsonl") for name in ("True", "False"))
@@ -118,11 +121,11 @@ def test_accumulation_is_the_whole_batch(tmp_path):
 
 
 def test_learning_rate():
-    run = Run(tiny_psp(), tiny_batches(), [], quick(100, lr=2.0, decay_from=0.5), Processes())
-    assert [run.learning_rate(step) for step in (0, 50)] == [2.0, 2.0]
-    assert run.learning_rate(75) == pytest.approx(1.0) and run.learning_rate(100) == pytest.approx(0.0)
-    run = Run(tiny_psp(), tiny_batches(), [], quick(100, lr=2.0), Processes())
-    assert run.learning_rate(99) == 2.0
+    run = EncoderStepper(tiny_psp(), tiny_batches(), [], quick(100, lr=2.0, decay_from=0.5), team=Processes())
+    assert [run.rate_at(step) for step in (0, 50)] == [2.0, 2.0]
+    assert run.rate_at(75) == pytest.approx(1.0) and run.rate_at(100) == pytest.approx(0.0)
+    run = EncoderStepper(tiny_psp(), tiny_batches(), [], quick(100, lr=2.0), team=Processes())
+    assert run.rate_at(99) == 2.0
 
 
 # ---- frozen --------------------------------------------------------------------------------------------------------
@@ -149,7 +152,7 @@ def test_no_step_waits_for_the_device():
         for net in nets:
             if isinstance(net, nn.Module):
                 net.cuda()
-        run = Run(psp, tiny_batches(name), terms, quick(10), Processes("cuda"))
+        run = EncoderStepper(psp, tiny_batches(name), terms, quick(10), team=Processes("cuda"))
         run.train_step()
         torch.cuda.set_sync_debug_mode("error")
         try:
@@ -194,12 +197,12 @@ def test_log_means_are_over_the_window(tmp_path):
 
 def test_validation_counts_every_image_once():
     psp = tiny_psp()
-    run = Run(psp, tiny_batches(), l2_terms(psp), quick(5, noise="const"), Processes())
-    whole = run.validate(Batches(tiny_arrays(5), TASKS["inversion"], batch=5))
-    parts = run.validate(Batches(tiny_arrays(5), TASKS["inversion"], batch=2))
+    run = EncoderStepper(psp, tiny_batches(), l2_terms(psp), quick(5, noise="const"), team=Processes())
+    whole = run.losses_on(Batches(tiny_arrays(5), TASKS["inversion"], batch=5))
+    parts = run.losses_on(Batches(tiny_arrays(5), TASKS["inversion"], batch=2))
     assert parts == pytest.approx(whole, rel=1e-5)
     before = {k: v.clone() for k, v in psp.state_dict().items()}
-    run.validate(Batches(tiny_arrays(5), TASKS["inversion"], batch=2))
+    run.losses_on(Batches(tiny_arrays(5), TASKS["inversion"], batch=2))
     assert equal(before, psp.state_dict()), "validation moved BatchNorm statistics"
 
 
@@ -222,8 +225,8 @@ def test_the_best_encoder_is_kept(tmp_path):
     assert kept["step"] == best["step"] < 20
     fresh = tiny_psp()
     fresh.encoder.load_state_dict(kept["encoder"])
-    run = Run(fresh, tiny_batches(), l2_terms(fresh), config, Processes())
-    assert run.validate(validation)["val_loss"] == pytest.approx(best["val_loss"], rel=1e-6)
+    run = EncoderStepper(fresh, tiny_batches(), l2_terms(fresh), config, team=Processes())
+    assert run.losses_on(validation)["val_loss"] == pytest.approx(best["val_loss"], rel=1e-6)
 
 
 def test_averaged_weights_are_validated_and_kept(tmp_path):
@@ -258,7 +261,7 @@ def test_picture_rows_of_any_source():
 
 
 def test_pictures_need_a_step():
-    run = Run(tiny_psp(), tiny_batches(), [], quick(5), Processes())
+    run = EncoderStepper(tiny_psp(), tiny_batches(), [], quick(5), team=Processes())
     with pytest.raises(ValueError, match="expected at least one step"):
         run.pictures(2)
 
@@ -318,7 +321,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 5
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "log.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "log.jsonl", "recipe.json"]
 
 
 def test_a_log_that_cannot_be_written_is_said(tmp_path):
@@ -399,7 +402,7 @@ def test_fingerprint_tells_generators_apart():
 )
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
-        TrainConfig(**{"steps": 5} | options)
+        EncoderConfig(**{"steps": 5} | options)
 
 
 def test_a_batch_must_divide_into_its_parts(tmp_path):

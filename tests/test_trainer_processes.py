@@ -26,7 +26,8 @@ from pspnb.losses import LossWeights
 from pspnb.tasks import TASKS
 from pspnb.training.callbacks import Callback
 from pspnb.training.data import Batches
-from pspnb.training.trainer import TrainConfig, fit
+from pspnb.training.encoder import fit_encoder
+from pspnb.training.encoder_config import EncoderConfig
 
 class Stop(Callback):
     def log(self, step, record):
@@ -36,13 +37,13 @@ class Stop(Callback):
 psp = tiny_psp()
 psp.encoder = TinyEncoder()
 terms = all_terms(psp, LossWeights(id=0.1, l2=1.0, w_norm=0.005))
-config = TrainConfig(
+config = EncoderConfig(
     steps=int(sys.argv[2]), lr=5e-3, noise="random", log_every=1, validate_every=10, picture_every=10,
     accumulate=int(sys.argv[3]),
 )
 validation = Batches(tiny_arrays(7, seed=3), TASKS["frontalization"], batch=2)
 batches = tiny_batches("frontalization", batch=8)
-print(fit(psp, batches, terms, config, [Stop()], out=sys.argv[1], validation=validation, resume=True, progress=False))
+print(fit_encoder(psp, batches, terms, config, [Stop()], out=sys.argv[1], validation=validation, resume=True, progress=False))
 """
 
 BATCH_NORM = """

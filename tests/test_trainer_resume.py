@@ -17,8 +17,9 @@ from pspnb.tasks import TASKS
 from pspnb.training.callbacks import Callback
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.data import Batches
+from pspnb.training.encoder import fit_encoder
+from pspnb.training.encoder_config import EncoderConfig
 from pspnb.training.journal import read_journal
-from pspnb.training.trainer import TrainConfig, fit
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,7 +39,7 @@ def train(out, config, *, task="frontalization", resume=False, kill=None):
     psp = tiny_psp(in_channels=TASKS[task].in_channels)
     losses = all_terms(psp, LossWeights(id=0.1, l2=1.0, w_norm=0.005))
     validation = Batches(tiny_arrays(4, seed=9), TASKS[task], batch=4)
-    fit(
+    fit_encoder(
         psp,
         tiny_batches(task),
         losses,
@@ -61,7 +62,7 @@ CONFIGS = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_resumed_is_uninterrupted(tmp_path, name):
     """Killed before the first checkpoint, at one, between two, and twice over."""
-    config = TrainConfig(
+    config = EncoderConfig(
         steps=16, lr=5e-3, log_every=1, picture_every=7, validate_every=5, checkpoint_every=4, **CONFIGS[name]
     )
     whole = train(tmp_path / "whole", config)
@@ -81,7 +82,7 @@ def test_resumed_is_uninterrupted(tmp_path, name):
 
 
 def test_log_means_survive_a_kill_within_their_window(tmp_path):
-    config = TrainConfig(steps=14, lr=5e-3, log_every=7, validate_every=0, checkpoint_every=4)
+    config = EncoderConfig(steps=14, lr=5e-3, log_every=7, validate_every=0, checkpoint_every=4)
     train(tmp_path / "whole", config)
     with pytest.raises(ZeroDivisionError):
         train(tmp_path / "killed", config, kill=7)
@@ -91,14 +92,14 @@ def test_log_means_survive_a_kill_within_their_window(tmp_path):
 
 
 def test_a_longer_run_goes_on(tmp_path):
-    short = TrainConfig(steps=4, lr=5e-3, log_every=1, validate_every=0, checkpoint_every=0)
-    long = TrainConfig(steps=9, lr=5e-3, log_every=1, validate_every=0, checkpoint_every=0)
+    short = EncoderConfig(steps=4, lr=5e-3, log_every=1, validate_every=0, checkpoint_every=0)
+    long = EncoderConfig(steps=9, lr=5e-3, log_every=1, validate_every=0, checkpoint_every=0)
     train(tmp_path / "a", short)
     assert equal(train(tmp_path / "a", long, resume=True), train(tmp_path / "b", long))
 
 
 def test_resume_without_a_checkpoint_starts(tmp_path):
-    config = TrainConfig(steps=3, log_every=1, validate_every=0)
+    config = EncoderConfig(steps=3, log_every=1, validate_every=0)
     assert equal(train(tmp_path / "a", config, resume=True), train(tmp_path / "b", config))
 
 
@@ -108,11 +109,12 @@ sys.path.insert(0, "tests")
 import torch
 torch.set_num_threads(1)
 from _tiny import l2_terms, tiny_batches, tiny_psp
-from pspnb.training.trainer import TrainConfig, fit
+from pspnb.training.encoder import fit_encoder
+from pspnb.training.encoder_config import EncoderConfig
 psp = tiny_psp()
-config = TrainConfig(steps=int(sys.argv[2]), lr=5e-3, log_every=1, validate_every=0, checkpoint_every=3)
+config = EncoderConfig(steps=int(sys.argv[2]), lr=5e-3, log_every=1, validate_every=0, checkpoint_every=3)
 print("ready", flush=True)
-print(fit(psp, tiny_batches(), l2_terms(psp), config, out=sys.argv[1], resume=True, progress=False), flush=True)
+print(fit_encoder(psp, tiny_batches(), l2_terms(psp), config, out=sys.argv[1], resume=True, progress=False), flush=True)
 """
 
 

@@ -152,7 +152,7 @@ def _apart(network: Any, x: Any, device: str) -> float:
 
 
 def _device_name(device: str) -> str:
-    from pspnb.recipes.ship import hardware
+    from pspnb.files.provenance import hardware
 
     return hardware(device)
 
@@ -167,15 +167,16 @@ def _imitation_config(sizes: Sizes, *, images: int, seconds: float | None) -> An
 def _imitation(sizes: Sizes, device: str, *, images: int) -> Any:
     """A trainer of the generator with `images` lessons."""
     from pspnb.models.zoo import load_shipped
-    from pspnb.training.imitation import ImitationTrainer
+    from pspnb.training.imitation import ImitationStepper
     from pspnb.training.lessons import draw_lessons
 
     config = _imitation_config(sizes, images=images, seconds=None)
     lessons = draw_lessons(images, even=config.even, device=device)
-    return ImitationTrainer(config, lessons, load_shipped("world2/perceptual"), device=device)
+    return ImitationStepper(config, lessons, load_shipped("world2/perceptual"), device=device)
 
 
 def _encoder_rate(device: str, out: Path, *, batch: int, steps: int, **options: Any) -> dict[str, float]:
+    from pspnb.models.runs import RunFolder
     from pspnb.recipes.encoders import train_encoder
     from pspnb.training.journal import read_journal
 
@@ -189,7 +190,7 @@ def _encoder_rate(device: str, out: Path, *, batch: int, steps: int, **options: 
         preset="gpu",
         **options,
     )
-    rates = [r["images_per_s"] for r in read_journal(out / "log.jsonl") if r.get("images_per_s")]
+    rates = [r["images_per_s"] for r in read_journal(RunFolder(out).log) if r.get("images_per_s")]
     return {"batch": batch, "images_per_s": rates[-1] if rates else float("nan")}
 
 
@@ -434,8 +435,9 @@ def _draw_lookalikes(runs: Path, device: str, sizes: Sizes) -> None:
 
 
 def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, device: str, sizes: Sizes) -> None:
+    from pspnb.models.runs import RunFolder
     from pspnb.recipes.encoders import train_encoder
-    from pspnb.recipes.ship_encoders import add_history, ship_encoder
+    from pspnb.shipping.encoders import add_history, ship_encoder
     from pspnb.training.journal import read_journal
 
     folder = runs / job["name"]
@@ -452,23 +454,25 @@ def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, dev
     train_encoder(out=folder, resume=True, **common, **options)
     if job["ship_as"]:
         ship_encoder(folder, variant=job["variant"], name=job["ship_as"])
-        if any("val_loss" in r for r in read_journal(folder / "log.jsonl")):
+        if any("val_loss" in r for r in read_journal(RunFolder(folder).log)):
             add_history(folder, job["name"], folder / "history.json")
 
 
 def _steps_per_second(folder: Path, options: dict[str, Any], sizes: Sizes) -> float:
     """Measured on the first steps of a run that is thrown away, beside whatever else this machine does."""
+    from pspnb.models.runs import RunFolder
     from pspnb.recipes.encoders import train_encoder
     from pspnb.training.journal import read_journal
 
     steps = 4 if _tiny(sizes) else 300
     train_encoder(out=folder, **options, steps=steps)
-    last = [r for r in read_journal(folder / "log.jsonl") if r.get("images_per_s")][-1:]
+    last = [r for r in read_journal(RunFolder(folder).log) if r.get("images_per_s")][-1:]
     return last[0]["images_per_s"] / (last[0]["images"] / last[0]["step"]) if last else 4.0
 
 
 def _train_instrument(name: str, runs: Path, device: str, sizes: Sizes) -> None:
-    from pspnb.recipes.instruments import export_instrument, train_instrument
+    from pspnb.recipes.instruments import train_instrument
+    from pspnb.shipping.instruments import export_instrument
     from pspnb.training.arrays import concat_arrays, load_arrays, split_arrays
 
     folder = runs / name
@@ -491,8 +495,8 @@ def _train_instrument(name: str, runs: Path, device: str, sizes: Sizes) -> None:
 
 def ship_quickly(name: str, folder: Path) -> None:
     """An instrument into this machine's zoo without its report, which takes longer than its training; `collect` adds that."""
-    from pspnb.recipes.instruments import card_of, read_run
-    from pspnb.recipes.ship import ship
+    from pspnb.shipping.instruments import card_of, read_run
+    from pspnb.shipping.zoo_file import ship
 
     weights, about = read_run(folder)
     ship(f"world2/{name}", weights, card_of(name, about, metrics={}))
@@ -501,8 +505,9 @@ def ship_quickly(name: str, folder: Path) -> None:
 def collect(out: Path) -> None:
     """On the machine where the results came back to: zoo_*.tar of FOLDER into this package's zoo, reports of instruments added."""
     import pspnb
-    from pspnb.recipes.instruments import report
-    from pspnb.recipes.ship import ZOO, add_metrics
+    from pspnb.models.zoo import ZOO
+    from pspnb.shipping.instruments import report
+    from pspnb.shipping.zoo_file import add_metrics
 
     for path in sorted(out.glob("zoo_*.tar")):
         with tarfile.open(path) as tar:
@@ -520,25 +525,26 @@ def _train_generator(runs: Path, out: Path, device: str, sizes: Sizes) -> None:
     import torch
 
     from pspnb.files.pictures import grid, write_png
+    from pspnb.models.runs import RunFolder
     from pspnb.models.zoo import load_shipped
-    from pspnb.recipes.generators import ship_generator
-    from pspnb.recipes.ship import half
-    from pspnb.training.imitation import ImitationTrainer, shipped_state
+    from pspnb.recipes.generators import about_generator
+    from pspnb.shipping.generators import ship_generator
+    from pspnb.shipping.zoo_file import half
+    from pspnb.training.imitation import ImitationStepper, shipped_state
     from pspnb.training.lessons import GrowingLessons
-    from pspnb.training.loop import fit
+    from pspnb.training.loop import Every, fit
 
     folder = runs / "generator"
     config = _imitation_config(sizes, images=sizes.lessons, seconds=sizes.generator_seconds)
     with GrowingLessons(
         sizes.lessons, even=config.even, seed=config.seed, device=device, workers=sizes.workers
     ) as lessons:
-        trainer = ImitationTrainer(config, lessons, load_shipped("world2/perceptual"), device=device)
-        if not (folder / "checkpoint.pt").exists() and sizes.warm:
+        trainer = ImitationStepper(config, lessons, load_shipped("world2/perceptual"), device=device)
+        if not RunFolder(folder).begun() and sizes.warm:
             trainer.start_from(shipped_state())
-        done = fit(
-            trainer, folder, finished=trainer.finished, steps=config.steps, batch=config.batch, resume=True, progress=False,
-            log_every=100, sample_every=max(config.steps // 40, 1) if _tiny(sizes) else 10_000, checkpoint_every=5000,
-        )  # fmt: skip
+        every = Every(log=100, pictures=max(config.steps // 40, 1) if _tiny(sizes) else 10_000, checkpoint=5000)
+        about = about_generator(config, device)
+        done = fit(trainer, folder, about=about, every=every, resume=True, progress=False).finished
         print("lessons", lessons.ready(), flush=True)
     print("finished" if done else "stopped", trainer.step, flush=True)
     write_png(out / "generator.png", grid(trainer.samples(64)))
@@ -573,7 +579,7 @@ def _measure_gate(folder: Path, out: Path, device: str, sizes: Sizes) -> None:
 
 def pack_zoo(out: Path, *, newer_than: float) -> None:
     """What was shipped on this machine since a time, cards and weights, as FOLDER/zoo_*.tar of at most 15 MB each."""
-    from pspnb.recipes.ship import ZOO
+    from pspnb.models.zoo import ZOO
 
     parts: list[list[Path]] = [[]]
     size = 0

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pspnb.errors import ImageError, LoadError, PspnbError
 from pspnb.files.atomic import write_bytes
+from pspnb.models.official.reading import read_torch
 from pspnb.models.psp import PSP
 
 ENDINGS = (".safetensors", ".npy", ".pt")
@@ -117,6 +118,4 @@ def _array(path: Path) -> Tensor:
 
 
 def _torch(path: Path) -> object:
-    from pspnb.models.official.reading import read_torch
-
     return read_torch(path)

@@ -18,7 +18,6 @@ from PIL import Image
 from torch import Tensor
 
 from pspnb.checks import at_least, between, seed_in_range
-from pspnb.device import pick_device as pick_device
 from pspnb.editing.codes import CodesFile, checked, is_codes_file, read_codes, read_direction
 from pspnb.editing.edits import Edits, planned_edits
 from pspnb.errors import ImageError, LoadError, PspnbError

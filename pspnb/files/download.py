@@ -6,6 +6,7 @@ Chapter: "Using pspnb". Only `fetch` opens a connection, and only for a file tha
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from pspnb.errors import DownloadError, LoadError
 from pspnb.files.cache import cache_folder
+from pspnb.files.progress import progress_bar
+from pspnb.files.sniff import kind_of, web_page_reason
 
 YUNET_URL = "https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/master/onnx/yunet_n_dynamic.onnx"
 YUNET_NAME = "yunet_n_dynamic.onnx"
@@ -30,8 +33,6 @@ def fetch(url: str, *, sha256: str, name: str, progress: bool = False) -> Path:
 
     Raises DownloadError, one line: no connection, a web page instead of the file, or another file than expected.
     """
-    import logging
-
     import pooch
     import requests
 
@@ -84,8 +85,6 @@ class _ResumingDownload:
         self.part, self.progress = part, progress
 
     def __call__(self, url: str, output_file: str | os.PathLike, pooch: Any) -> None:
-        from pspnb.models.official.sniff import kind_of, web_page_reason
-
         self._receive(url)
         if kind_of(self.part) == "web page":
             reason = web_page_reason(self.part)
@@ -95,8 +94,6 @@ class _ResumingDownload:
 
     def _receive(self, url: str) -> None:
         import requests
-
-        from pspnb.files.progress import progress_bar
 
         have = self.part.stat().st_size if self.part.exists() else 0
         headers = {"Range": f"bytes={have}-"} if have else {}

@@ -1,8 +1,8 @@
 """pSp's Table 1 and what belongs to it: the rows, their numbers with intervals, and the paper's claims, decided.
 
 `table1(out=...)` is `pspnb evaluate --table1 --out DIR`; it measures on the test identities of Facets, with instruments that
-no encoder was trained on where the paper has such (identity). Figures 5, 6 and 14 are in `ablate_pictures`, the ablations that
-the paper only mentions in `ablate_runs`. Chapter: "Ablations".
+no encoder was trained on where the paper has such (identity). Figures 5, 6 and 14 are in `pspnb.show.table1`, the ablations
+that the paper only mentions in `ablate_runs`. Chapter: "Ablations".
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,13 +28,10 @@ from pspnb.files.progress import progress_bar
 from pspnb.files.provenance import stamp
 from pspnb.inversion.optimise import invert
 from pspnb.measure.ablate_table import HYBRID, OPTIMISATION, PAPER, PSP_ROW, ROWS, W_ROW, markdown
-from pspnb.measure.ablate_table import claims as claims
-from pspnb.measure.evaluate_encoder import evaluate as evaluate
-from pspnb.measure.evaluate_encoder import evaluate_model as evaluate_model
+from pspnb.measure.on_facets import facets_instruments, facets_views
 from pspnb.measure.reconstruction import (
     Images,
     all_threads,
-    as_unit,
     compare_all,
     interval,
     intervals,
@@ -41,7 +39,7 @@ from pspnb.measure.reconstruction import (
     quotient,
     seconds_in_turns,
 )
-from pspnb.measure.reconstruction import measure as measure
+from pspnb.models import zoo
 from pspnb.models.psp import PSP
 
 log = logging.getLogger(__name__)
@@ -59,6 +57,10 @@ class Measured:
     codes: dict[str, Tensor] = field(default_factory=dict)
 
 
+Draw = Callable[[Mapping[str, Any], Measured, Tensor, Path], None]
+"""Pictures of a table: (what table1.json holds, what it was made of, the targets, the folder)."""
+
+
 def table1(
     *,
     out: str | Path,
@@ -70,16 +72,15 @@ def table1(
     turns_optimise: int = 3,
     device: str = "cpu",
     progress: bool = True,
+    draw: Draw | None = None,
 ) -> dict[str, Any]:
-    """Measure the rows of Table 1 on the first `n` test images of Facets and write table1.json, table1.md and pictures to `out`.
+    """Measure the rows of Table 1 on the first `n` test images of Facets; write table1.json, table1.md, per_image.npz to `out`.
 
     `models`: names of shipped models, or loaded ones by name; default: those of `ROWS` that are shipped. What cannot be
     loaded is left out and said. Optimisation and hybrid take the first `n_optimise` images (0: neither row). Seconds are
-    of `turns` images one by one (optimisers: `turns_optimise`). Returns what table1.json holds. Raises PspnbError when
-    there is no model, or when `out` cannot be written.
+    of `turns` images one by one (optimisers: `turns_optimise`). `draw` writes the pictures (`pspnb.show.table1.write_pictures`).
+    Returns what table1.json holds. Raises PspnbError when there is no model, or when `out` cannot be written.
     """
-    from pspnb.measure.ablate_pictures import write_pictures
-
     between(1, SPLIT_SIZES["test"], n=n)
     at_least(0, n_optimise=n_optimise)
     seed_in_range(seed)
@@ -94,7 +95,8 @@ def table1(
     result["reference"] = reference(judge, images.to(device), other_views.to(device), measured, seed=seed)
     result["provenance"] = _provenance(loaded, left_out, seed=seed, device=device, seconds=time.monotonic() - began)
     out = Path(out)
-    write_pictures(result, measured, images, out)
+    if draw is not None:
+        draw(result, measured, images, out)
     _write_arrays(measured, out / "per_image.npz")
     write_text(out / "table1.md", markdown(result))
     write_json(out / "table1.json", result)  # last: it says that all is there
@@ -188,25 +190,6 @@ def _time_rows(measured: Measured, draw: Mapping[str, Images], images: Tensor, t
 # ---- what is measured, and with what -------------------------------------------------------------------------------
 
 
-def facets_views(n: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """The first `n` test images of Facets, and another picture of each of these people (pose, light, clothes drawn from `seed`)."""
-    from pspnb.tasks import TASKS
-    from pspnb.training.arrays import several_views
-    from pspnb.training.data import facets_arrays
-
-    images = facets_arrays(TASKS["inversion"], "test", 64, n=n, progress=False).images
-    other = several_views("test", n, 1, 64, seed=seed + 1).images
-    return as_unit(images), as_unit(other)
-
-
-def facets_instruments(device: str = "cpu") -> tuple[Images, Callable[[Tensor, Tensor], Tensor]]:
-    """(judge of identity, perceptual distance): the shipped `identity_eval`, which no encoder was trained on, and `perceptual`."""
-    from pspnb.models.zoo import load_shipped
-
-    judge, distance = (load_shipped(f"facets64/{name}", device=device) for name in ("identity_eval", "perceptual"))
-    return judge.requires_grad_(False), distance.requires_grad_(False)
-
-
 @torch.no_grad()
 def reference(
     judge: Images, images: Tensor, other_views: Tensor, measured: Measured, *, seed: int = 0
@@ -225,8 +208,6 @@ def reference(
 
 def _load(models: Sequence[str] | Mapping[str, PSP] | None, device: str) -> tuple[dict[str, PSP], list[str]]:
     """Models by name, in the order of ROWS, and a line for each that is missing."""
-    from pspnb.models import zoo
-
     if isinstance(models, Mapping):
         return {name: model.to(device).eval() for name, model in models.items()}, []
     wanted = [name for name in ROWS if "/" in name] if models is None else list(models)
@@ -249,8 +230,6 @@ def _load(models: Sequence[str] | Mapping[str, PSP] | None, device: str) -> tupl
 def _provenance(
     models: Mapping[str, PSP], left_out: list[str], *, seed: int, device: str, seconds: float
 ) -> dict[str, Any]:
-    from pspnb.models import zoo
-
     shipped = zoo.available()
     names = [name for name in ("facets64/generator", *models) if name in shipped]
     return {
@@ -267,8 +246,6 @@ def _provenance(
 
 def _write_arrays(measured: Measured, path: Path) -> None:
     """Every image's numbers ("row metric"), and the optimised codes of the first images ("codes row"), for the chapter."""
-    import numpy as np
-
     arrays = {f"{row} {m}": v.numpy() for row, columns in measured.columns.items() for m, v in columns.items()}
     arrays |= {f"codes {row}": codes.half().numpy() for row, codes in measured.codes.items()}
     write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))  # type: ignore[arg-type]

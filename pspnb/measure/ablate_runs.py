@@ -17,9 +17,13 @@ from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.provenance import stamp
 from pspnb.files.reading import read_json
+from pspnb.measure.on_facets import facets_instruments, facets_views
 from pspnb.measure.reconstruction import intervals, measure
+from pspnb.models.load import load_translator
 from pspnb.models.psp import PSP
-from pspnb.recipes.encoders import BATCH, VARIANTS, best_state, run_model
+from pspnb.models.runs import RunFolder
+from pspnb.recipes.encoders import BATCH, VARIANTS
+from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.journal import read_journal
 
 
@@ -46,7 +50,7 @@ def ablation_rows(
     fresh, left_out = [], []
     for folder in sorted(path for path in Path(runs).iterdir() if path.is_dir()):
         variant = folder.name.split("-")[0]
-        journal = read_journal(folder / "log.jsonl")
+        journal = read_journal(RunFolder(folder).log)
         records = [r for r in journal if "val_loss" in r]
         if variant not in VARIANTS or not records:
             left_out.append(
@@ -64,7 +68,7 @@ def ablation_rows(
     for name, row in rows.items():
         row["at_equal_steps"] = _lowest(row["curve"], steps)
         if images is not None and name in fresh:
-            model = run_model(Path(runs) / name)
+            model = load_translator(Path(runs) / name)
             row["metrics"] = intervals(measure(model, images, judge=judge, distance=distance), seed=seed)
             row["offset"] = _offsets(model, images)
     return {"steps": steps, "rows": rows, "left_out": left_out}
@@ -76,8 +80,6 @@ def write_ablations(runs: str | Path, out: str | Path, *, n: int = 500, seed: in
     Rows that the file holds already stay, where no run has their name: several machines can add to one table.
     n = 0 leaves that out, which is right for runs of different lengths: their best encoders saw different numbers of images.
     """
-    from pspnb.measure.ablate import facets_instruments, facets_views
-
     path = Path(out) / "ablations.json"
     before = read_json(path) if path.exists() else {"rows": {}}
     kept = before["rows"]
@@ -108,8 +110,8 @@ def _row(folder: Path, variant: str, records: list[dict[str, Any]], batch: float
     names = [name for name in records[0] if name.startswith("val_")]
     curve = {name: [r[name] for r in records] for name in ("step", *names)}
     row: dict[str, Any] = {"title": VARIANTS[variant].title, "variant": variant}
-    if any((folder / name).exists() for name in ("best.pt", "checkpoint.pt")):
-        state = best_state(folder)
+    if RunFolder(folder).begun():
+        state = load_checkpoint(RunFolder(folder).to_use())
         about = state["identity"]
         row["seed"] = about["seed"]
         row["lambdas"] = {k.removeprefix("weight of "): v for k, v in about.items() if k.startswith("weight of ")}

@@ -14,14 +14,19 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from pspnb.checks import at_least, seed_in_range
+from pspnb.editing.translate import task_of
 from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.pictures import to_levels
 from pspnb.files.provenance import stamp
+from pspnb.losses import IdentityLoss, LPIPSLoss
+from pspnb.measure.on_facets import facets_instruments
 from pspnb.measure.reconstruction import Images, compare_all, intervals
+from pspnb.models.load import load_identity, load_translator
 from pspnb.models.psp import PSP
 from pspnb.tasks import TASKS, Task
-from pspnb.training.data import Batches, PairArrays
+from pspnb.training.data import Batches, PairArrays, facets_arrays
+from pspnb.training.pictures import folder_arrays, paired_arrays
 
 FACETS_SIZE = 64
 
@@ -85,20 +90,21 @@ def evaluate(
     device: str = "cpu",
     seed: int = 0,
     progress: bool = True,
+    draw: Callable[[Evaluation, Path], None] | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a run's folder, a shipped model or a checkpoint file; writes metrics.json and worst.png to `out`.
+    """Evaluate a run's folder, a shipped model or a checkpoint file; writes metrics.json to `out`, and what `draw` writes.
 
     `data`: folder of target pictures (default, for 64 px models: the test split of Facets); `sources`: of tasks that need
     label maps or sketches, with the same names. `n`: the first n only. `identity`: face-recognition file, and `lpips`: file
     of AlexNet's weights (default: downloaded), for models of other sizes than 64 px; without `identity` similarity is left
-    out. `task` where run or file don't tell, `generator` where a run's has moved. Returns what metrics.json holds.
+    out. `task` where run or file don't tell, `generator` where a run's has moved. `draw`: such as
+    `pspnb.show.table1.write_worst`, the worst pictures. Returns what metrics.json holds.
     """
-    from pspnb.measure.ablate_pictures import worst_figure, write_figure
-
     made = stamp(seed=seed, device=device)
     at_least(1, n=n)
     seed_in_range(seed)
-    model, chosen = load_any(what, task=task, generator=generator, device=device)
+    model = load_translator(what, device=device, generator=generator)
+    chosen = task_of(model, model_name=str(what), task=task)
     arrays, about = _pictures(model, chosen, data, sources, progress=progress)
     if n is not None:
         if not 1 <= n <= len(arrays):
@@ -117,30 +123,15 @@ def evaluate(
         "provenance": made,
     }
     out = Path(out)
-    write_figure(worst_figure(found.targets, found.outputs, found.columns), out / "worst.png")
+    if draw is not None:
+        draw(found, out)
     write_json(out / "metrics.json", result)
     return result
-
-
-def load_any(
-    what: str | Path, *, task: str | None = None, generator: str | Path | None = None, device: str = "cpu"
-) -> tuple[PSP, Task]:
-    """A model and its task, from whatever `pspnb.load` takes. Raises PspnbError."""
-    import pspnb
-    from pspnb.editing.translate import task_of
-
-    model = pspnb.load(what, device=device, generator=generator)
-    if not isinstance(model, PSP):
-        raise PspnbError(f"expected a model that translates images, {what} is a {type(model).__name__}")
-    return model.eval(), task_of(model, model_name=str(what), task=task)
 
 
 def _pictures(
     model: PSP, task: Task, data: str | Path | None, sources: str | Path | None, *, progress: bool
 ) -> tuple[PairArrays, str]:
-    from pspnb.training.data import facets_arrays
-    from pspnb.training.pictures import folder_arrays, paired_arrays
-
     if data is None:
         if model.input_size != FACETS_SIZE or sources is not None:
             raise PspnbError("expected --data FOLDER with the target pictures")
@@ -155,13 +146,8 @@ def _pictures(
 def _instruments(
     model: PSP, identity: str | Path | None, lpips: str | Path | None, device: str
 ) -> tuple[Any, Any, dict[str, str]]:
-    import pspnb
-    from pspnb.losses import IdentityLoss, LPIPSLoss
-
     size = min(model.input_size, model.decoder.size)
     if size == FACETS_SIZE and identity is None and lpips is None:
-        from pspnb.measure.ablate import facets_instruments
-
         return *facets_instruments(device), {"similarity": "facets64/identity_eval", "lpips": "facets64/perceptual"}
     try:
         distance = LPIPSLoss(trunk_file=lpips).to(device)
@@ -170,5 +156,5 @@ def _instruments(
     named = {"lpips": f"LPIPS, AlexNet ({lpips or 'torchvision'})"}
     if identity is None:
         return None, distance.per_sample, named
-    judge = IdentityLoss(pspnb.load_identity(identity)).to(device)
+    judge = IdentityLoss(load_identity(identity)).to(device)
     return judge.embed, distance.per_sample, {"similarity": str(identity), **named}

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_bytes
 from pspnb.files.pictures import grid, write_png
@@ -30,11 +31,9 @@ from pspnb.measure.populations import distances, nearest_training_images
 from pspnb.measure.rows import class_iou_of, seen
 from pspnb.measure.sheets import write_sheets
 from pspnb.measure.styles import style_shares
+from pspnb.models.load import load_generator
 from pspnb.nn.stylegan2 import Generator
-from pspnb.recipes.ship import add_metrics
 from pspnb.training.arrays import FacetsArrays, split_arrays, to_unit
-from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.imitation import average_of
 from pspnb.world2 import CLASSES
 
 RESULTS = "book/results/world2"
@@ -150,35 +149,12 @@ def line(limit: Limit, verdict: Verdict, measured: Mapping[str, Any]) -> str:
     )
 
 
-def evaluate_shipped(*, out: str | Path = RESULTS) -> dict[str, Any]:
-    """Judge the shipped generator with the shipped instruments, and put the numbers on its card."""
-    from pspnb import load_generator
-
-    result = evaluate_generator(load_generator(SHIPPED), shipped_instruments(), out=Path(out))
-    add_metrics(SHIPPED, card_metrics(result))
-    return result
-
-
-def read_generator(what: str, *, device: str = "cpu") -> Generator:
-    """A shipped name, a file, or the folder of a run that imitates: its averaged generator. PspnbError for anything else."""
-    from pspnb import load_generator
-
-    if not Path(what).is_dir():
-        return load_generator(what, device=device)
-    state = load_checkpoint(Path(what) / "checkpoint.pt")
-    if "n_images" not in state["config"]:
-        raise PspnbError(f"expected a run of a generator that imitates Facets, got one without a teacher in {what}")
-    return average_of(state).to(device)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 whether the gate passes or not, 2 for what cannot be judged."""
-    from pspnb.editing.translate import pick_device
-
     given = _parser().parse_args(arguments)
     try:
         device = pick_device(given.device)
-        generator = read_generator(given.generator, device=device)
+        generator = load_generator(given.generator, device=device)
         train = split_arrays("train", generator.size, n=given.nearest) if given.nearest else None
         instruments = shipped_instruments(device=device, lpips_trunk=given.lpips)
         result = evaluate_generator(

@@ -30,6 +30,7 @@ from pspnb.measure.rows import (
     yaw_difference,
     yaw_slope,
 )
+from pspnb.models.load import load_generator
 from pspnb.nn.stylegan2 import Generator
 from pspnb.world2 import CLASSES
 
@@ -143,8 +144,6 @@ def quick_gate(
 
 def quick_verdict(*, n: int = 2000, device: str | torch.device = "cpu", forgiven: int = 0) -> dict[str, Any]:
     """The shipped generator by the shipped instruments, in short: see `verdict_of`."""
-    from pspnb import load_generator
-
     generator = load_generator(SHIPPED, device=str(device))
     return verdict_of(quick_gate(generator, shipped_instruments(device=device), n=n, device=device), forgiven=forgiven)
 

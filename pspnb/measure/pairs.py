@@ -27,6 +27,7 @@ from pspnb.measure.answer_key import (
 )
 from pspnb.measure.between import KINDS, codes_between
 from pspnb.measure.pixels import masked_mse, power_spectrum, sharpness
+from pspnb.models import zoo
 from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder, UnitMapDistance
 from pspnb.nn.stylegan2 import Generator
 from pspnb.world2 import Factors
@@ -54,7 +55,6 @@ class Instruments:
 
 def shipped_instruments(*, device: str | torch.device = "cpu", lpips_trunk: str | Path | None = None) -> Instruments:
     """The shipped ones; `lpips_trunk`: a file of AlexNet's weights, for the published LPIPS beside them."""
-    from pspnb.models import zoo
 
     def load(name: str) -> Any:
         return zoo.load_shipped(f"world2/{name}", device=str(device)) if f"world2/{name}" in names else None

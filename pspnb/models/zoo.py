@@ -75,8 +75,8 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
     import torch
     from safetensors.torch import load_file
 
+    from pspnb.device import placed
     from pspnb.files.download import file_sha256
-    from pspnb.models.official.load import placed
 
     description = card(name)
     path = _file(name, ".safetensors")

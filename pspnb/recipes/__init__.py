@@ -1,1 +1,1 @@
-"""How each shipped file is made: literal numbers, and the entry points of training."""
+"""Literal numbers: how each network of this book is trained, at each scale."""

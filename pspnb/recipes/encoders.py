@@ -1,4 +1,4 @@
-"""Recipes of the encoders: which network, which losses, how long; `train_encoder` runs one, `run_model` loads what came of it.
+"""Recipes of the encoders: which network, which losses, how long; `train_encoder` runs one.
 
 `pspnb train inversion --out runs/x` is `train_encoder("inversion", out="runs/x")`. A recipe is a task (`pspnb.tasks`), a variant
 (a row of the paper's Table 1, or an ablation that its text mentions) and a scale. Chapters: "Training the encoder", "Ablations".
@@ -17,19 +17,22 @@ from pspnb.checks import above_zero, at_least, between, seed_in_range
 from pspnb.checks import given as options_given
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
-from pspnb.files.atomic import write_json
 from pspnb.files.provenance import hardware
-from pspnb.files.reading import read_json
 from pspnb.losses import IdentityLoss, LossTerm, LossWeights, LPIPSLoss, build_terms
+from pspnb.models.load import load_generator, load_identity, load_translator
 from pspnb.models.psp import PSP
-from pspnb.models.runs import RECIPE, about_run, checkpoint_of, is_run, load_run
+from pspnb.models.runs import about_run, checkpoint_of, is_run
+from pspnb.models.zoo import card, load_shipped
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator
 from pspnb.tasks import Task, task_named
 from pspnb.training.callbacks import TensorBoard
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.data import Batches, PairArrays, facets_arrays
-from pspnb.training.trainer import Outcome, TrainConfig, fit
+from pspnb.training.encoder import fit_encoder
+from pspnb.training.encoder_config import EncoderConfig
+from pspnb.training.loop import Outcome
+from pspnb.training.pictures import folder_arrays, paired_arrays
 
 Kind = Literal["psp", "w", "naive_wplus"]
 ENCODERS: Mapping[str, type[nn.Module]] = MappingProxyType(
@@ -99,19 +102,19 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
 # At 64 px: batch as published, rate above the paper's text (1e-3). Measured on an earlier generator, training loss after 10,400
 # images in batches of 16: .455 at 1e-3, .427 at 3e-3, .422 at 1e-2; in batches of 8: .421 at 3e-3. The average of the weights
 # replaces a decay of the learning rate, so that a run can be made longer at any time. With `SECOND_PART` the rate does fall.
-TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
+TRAINING: Mapping[str, EncoderConfig] = MappingProxyType(
     {
-        "facets64": TrainConfig(
+        "facets64": EncoderConfig(
             steps=6500, lr=3e-3, average=0.998, bf16=True, validate_every=500, checkpoint_every=500, picture_every=1000
         ),
-        "ffhq1024": TrainConfig(steps=300_000, lr=1e-4, bf16=True),
+        "ffhq1024": EncoderConfig(steps=300_000, lr=1e-4, bf16=True),
     }
 )
 BATCH: Mapping[str, int] = MappingProxyType({"facets64": 8, "ffhq1024": 8})
 # On a GPU: batches that fill it, replayed, more images, a rate that falls to zero; one part instead of two.
-GPU_TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
+GPU_TRAINING: Mapping[str, EncoderConfig] = MappingProxyType(
     {
-        "facets64": TrainConfig(
+        "facets64": EncoderConfig(
             steps=10_000, lr=5e-3, decay_from=0.3, average=0.998, bf16=True, replay=True,
             log_every=100, validate_every=250, checkpoint_every=2500, picture_every=0,
         ),
@@ -205,7 +208,7 @@ def train_encoder(
     preset: Literal["cpu", "gpu"] = "cpu",
     progress: bool = True,
 ) -> Outcome:
-    """Train the encoder of a task in the folder `out`, on a frozen generator; see `pspnb.training.trainer.fit` for what it writes.
+    """Train the encoder of a task in the folder `out`, on a frozen generator; see `pspnb.training.loop.fit` for what it writes.
 
     facets64 needs nothing: the shipped generator and instruments, and Facets as data. ffhq1024 needs `generator` and `identity`
     (files), and `data`. `data` is a folder of target pictures, `sources` one of source pictures (label maps, sketches) with
@@ -213,7 +216,7 @@ def train_encoder(
     instead of fresh weights: a shipped name, a pSp file (whose generator is then the default), or the folder of another run.
     `decay_from`: share of the steps after which the rate falls to 0. `lambdas`: loss weights (fields of `LossWeights`) other
     than those of the task and its variant. `compile`: torch.compile the step (needs a C++ compiler on a CPU). `preset`: "gpu"
-    takes the larger batches of `GPU_TRAINING`. `replay`: as in `TrainConfig`. Raises PspnbError on user errors.
+    takes the larger batches of `GPU_TRAINING`. `replay`: as in `EncoderConfig`. Raises PspnbError on user errors.
     """
     at_least(1, steps=steps, batch=batch, images=n_images)
     above_zero(lr=lr)
@@ -228,7 +231,7 @@ def train_encoder(
     config = (GPU_TRAINING if preset == "gpu" else TRAINING)[scale]
     said = options_given(replay=replay, steps=steps, lr=lr, decay_from=decay_from)
     config = replace(config, compile=compile, **said)
-    given = None if init is None else _given(init)
+    given = None if init is None else load_translator(init)
     own = None if given is None else given.decoder
     weights = loss_weights(chosen, kind, lambdas)
     decoder, distance, recognition = _networks(scale, generator, identity, weights, own)
@@ -244,7 +247,13 @@ def train_encoder(
         arrays, held_out = arrays.resident(device), None if held_out is None else held_out.resident(device)
     size = (GPU_BATCH if preset == "gpu" else BATCH)[scale] if batch is None else batch
     terms = _terms(weights, model, distance, recognition, device)
-    recipe: dict[str, Any] = {"task": chosen.name, "variant": variant, "scale": scale, "hardware": hardware(device)}
+    recipe: dict[str, Any] = {
+        "kind": "encoder",
+        "task": chosen.name,
+        "variant": variant,
+        "scale": scale,
+        "hardware": hardware(device),
+    }
     if init is not None:
         recipe |= {"init": str(init), "init_images": images_seen(init)}
     recipe |= {
@@ -252,8 +261,7 @@ def train_encoder(
         "architecture": encoder_architecture(chosen, kind, scale=scale, generator=decoder),
         "start_from_latent_avg": kind.start_from_latent_avg,
     }
-    _note_recipe(Path(out), recipe)
-    return fit(
+    return fit_encoder(
         model,
         Batches(arrays, chosen, batch=size, seed=seed),
         terms,
@@ -277,8 +285,6 @@ def _where(generator: str | Path | None) -> str:
 
 def facets_losses(device: str | torch.device = "cpu") -> tuple[nn.Module, IdentityLoss]:
     """The distance and the identity loss of the facets64 recipes, from shipped instruments, frozen, on `device`."""
-    from pspnb.models.zoo import load_shipped
-
     perceptual = load_shipped("facets64/perceptual").requires_grad_(False)
     # Facets heads are not cut out: recognition was trained on whole images.
     return perceptual.to(device), IdentityLoss(load_shipped("facets64/identity"), box=None).to(device)
@@ -291,20 +297,18 @@ def _networks(
     weights: LossWeights,
     own: Generator | None = None,
 ) -> tuple[Generator, Any, IdentityLoss | None]:
-    import pspnb
-
     if scale == "facets64":
-        decoder = pspnb.load_generator(generator or "facets64/generator")
+        decoder = load_generator(generator or "facets64/generator")
         return decoder, *facets_losses()
     if generator is not None:
-        decoder = pspnb.load_generator(generator)
+        decoder = load_generator(generator)
     elif own is not None:
         decoder = own
     else:
         raise PspnbError("expected --generator FILE: official weights are not shipped (see `pspnb models`)")
     if weights.id and identity is None:
         raise PspnbError("expected --identity FILE, because the identity loss has a weight (see `pspnb models`)")
-    recognition = None if identity is None else IdentityLoss(pspnb.load_identity(identity))
+    recognition = None if identity is None else IdentityLoss(load_identity(identity))
     return decoder, LPIPSLoss() if weights.lpips or weights.lpips_crop else None, recognition
 
 
@@ -335,8 +339,6 @@ def _arrays(
     progress: bool,
 ) -> tuple[PairArrays, PairArrays | None]:
     """Training and validation pictures. Without folders: Facets."""
-    from pspnb.training.pictures import folder_arrays, paired_arrays
-
     size = 64 if scale == "facets64" else 256
     if data is None:
         if scale != "facets64" or sources is not None:
@@ -364,9 +366,7 @@ def start_from_recognition(encoder: nn.Module, file: str | Path) -> None:
 
     A stem for other than three channels keeps its own weights. PspnbError when the file is of another architecture.
     """
-    import pspnb
-
-    theirs, mine = pspnb.load_identity(file).state_dict(), encoder.state_dict()
+    theirs, mine = load_identity(file).state_dict(), encoder.state_dict()
     shared = {key: value for key, value in theirs.items() if key.startswith(("input_layer.", "body."))}
     if encoder.in_channels != 3:
         shared.pop("input_layer.0.weight")
@@ -393,20 +393,8 @@ def start_from(model: PSP, given: PSP, *, name: str) -> None:
     model.latent_avg.copy_(given.latent_avg)
 
 
-def _given(init: str | Path) -> PSP:
-    """The trained pSp to start from: a shipped name, a pSp file, or a run."""
-    import pspnb
-
-    model = pspnb.load(init)
-    if not isinstance(model, PSP):
-        raise PspnbError(f"{init}: expected a pSp to start from, got a {type(model).__name__}")
-    return model
-
-
 def images_seen(trained: str | Path) -> int:
     """On how many images a shipped encoder (by name) or a run was trained in all; 0 where nothing says so."""
-    from pspnb.models.zoo import card
-
     if Path(trained).exists() and is_run(trained):
         path = checkpoint_of(trained)
         state = load_checkpoint(path)
@@ -416,40 +404,3 @@ def images_seen(trained: str | Path) -> int:
     except PspnbError:  # a file
         return 0
     return int(about.get("images", about["steps"] * about["batch"]))
-
-
-def recipe_of(run: str | Path) -> dict[str, Any]:
-    """Task, variant, scale, generator, architecture, what it started from and how many images that had seen, of a run begun by
-    `train_encoder`; empty for other folders."""
-    path = Path(run) / RECIPE
-    return read_json(path) if path.is_file() else {}
-
-
-def _note_recipe(out: Path, recipe: dict[str, Any]) -> None:
-    """recipe.json of a new run; PspnbError when the folder holds a run of another recipe."""
-    names = ("task", "variant", "scale", "init")
-    before, now = ({k: r[k] for k in names if k in r} for r in (recipe_of(out), recipe))
-    begun = (out / "checkpoint.pt").exists()
-    if begun and before and before != now:
-        raise PspnbError(f"{out} is a run of {' '.join(before.values())}, not of {' '.join(now.values())}")
-    if not begun:
-        write_json(out / RECIPE, recipe, indent=None)
-
-
-# ---- runs ----------------------------------------------------------------------------------------------------------
-
-
-def run_model(run: str | Path, *, generator: Generator | None = None) -> PSP:
-    """The best encoder of a run (the lowest validation loss) on its generator, in evaluation mode.
-
-    PspnbError when the run is of another kind, or was trained on another generator.
-    """
-    model = load_run(run, generator=generator)
-    if not isinstance(model, PSP):
-        raise PspnbError(f"{run}: expected the run of an encoder, this one is of a {type(model).__name__}")
-    return model
-
-
-def best_state(run: str | Path) -> dict[str, Any]:
-    """best.pt of a run, or its latest checkpoint where nothing was validated."""
-    return load_checkpoint(checkpoint_of(run))

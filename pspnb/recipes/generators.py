@@ -1,10 +1,7 @@
-"""Entry points of training: `pspnb train generator`, `pspnb train imitation`, and shipping (instruments: `instrument_runs`).
-
-Each run has a folder: checkpoint.pt, log.jsonl and samples/. A finished run can be shipped: fp16 weights and a card in the zoo.
-"""
+"""Recipes of the generators: `pspnb train generator` (a GAN) and `pspnb train imitation` (taught by the renderer)."""
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,17 +9,16 @@ from pspnb.checks import above_zero, at_least, given, seed_in_range
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.files.provenance import hardware
+from pspnb.models.architectures import generator_architecture
+from pspnb.models.runs import RunFolder
+from pspnb.models.zoo import load_shipped
 from pspnb.nn.instruments import PerceptualNet
-from pspnb.nn.stylegan2 import Generator
-from pspnb.recipes.ship import ZOO, ship
 from pspnb.training.arrays import split_arrays
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.gan import GanConfig, GanTrainer, with_overrides
-from pspnb.training.imitation import ImitationConfig, ImitationTrainer, average_of, shipped_state
-from pspnb.training.journal import read_journal
+from pspnb.training.gan import GanConfig, GanStepper, with_overrides
+from pspnb.training.imitation import SHIPPED, ImitationConfig, ImitationStepper, shipped_state
 from pspnb.training.lessons import Lessons, draw_lessons
-from pspnb.training.loop import check_new, fit
-from pspnb.world2.prior import N_NUMBERS, Z_DIM
+from pspnb.training.loop import Every, fit
 from pspnb.world2.render import RENDER_VERSION
 
 Preset = Literal["cpu", "gpu"]
@@ -38,7 +34,7 @@ GENERATORS: dict[tuple[str, str], GanConfig] = {
         one_pass=False,
         ema_images=20_000,
         compile=True,
-        sample_every=2000,
+        picture_every=2000,
         checkpoint_every=2000,
     ),
     ("facets128", "gpu"): GanConfig(
@@ -51,7 +47,7 @@ GENERATORS: dict[tuple[str, str], GanConfig] = {
         one_pass=False,
         ema_images=20_000,
         compile=True,
-        sample_every=2000,
+        picture_every=2000,
         checkpoint_every=2000,
     ),
 }
@@ -124,12 +120,16 @@ def fit_generator(
     """`train_generator` with a configuration of your own."""
     device = pick_device(device)
     data = split_arrays("train", config.size, n=n_images, device=device)
-    trainer = GanTrainer(config, lambda i: data.images[i.to(data.images.device)], len(data), device=device)
-    fit(
-        trainer, Path(out), steps=config.steps, batch=config.batch, resume=resume, progress=progress,
-        log_every=config.log_every, sample_every=config.sample_every, checkpoint_every=config.checkpoint_every,
-    )  # fmt: skip
-    return Path(out) / "checkpoint.pt"
+    stepper = GanStepper(config, lambda i: data.images[i.to(data.images.device)], len(data), device=device)
+    every = Every(log=config.log_every, pictures=config.picture_every, checkpoint=config.checkpoint_every)
+    fit(stepper, out, about=about_generator(config, device), every=every, resume=resume, progress=progress)
+    return RunFolder(out).latest
+
+
+def about_generator(config: GanConfig | ImitationConfig, device: str) -> dict[str, Any]:
+    """What the run of a generator says of itself."""
+    described = {"architecture": generator_architecture(asdict(config)), "config": asdict(config)}
+    return {"kind": "generator", **described, "hardware": hardware(device)}
 
 
 def train_imitation(
@@ -151,7 +151,7 @@ def train_imitation(
     """Train a generator that imitates world 2 in the folder `out`; returns the checkpoint. Resumable; SIGTERM saves and stops.
 
     `n_images` lessons are rendered into the folder first. `seconds`: a budget of time for the training after that. `init`: weights
-    to start from, "shipped" or the folder of another run; optimisers start afresh.
+    to start from, "shipped" or another run (its folder or checkpoint); optimisers start afresh.
     """
     at_least(1, steps=steps, batch=batch, images=n_images)
     above_zero(seconds=seconds)
@@ -162,19 +162,23 @@ def train_imitation(
         config = replace(imitation_config(scale, preset, device=device), compile=compile, **given(**wanted))
     except ValueError as error:
         raise PspnbError(str(error)) from error
-    begun = (out / "checkpoint.pt").exists()
-    check_new(out, resume=resume)  # before minutes go into lessons, and so with what the run starts from
-    start = None
-    if init is not None and not begun:
-        start = shipped_state() if str(init) == "shipped" else load_checkpoint(Path(init) / "checkpoint.pt")
-    trainer = ImitationTrainer(config, _lessons(config, out, device), _trunk(device), device=device)
+    run = RunFolder(out)
+    run.check_new(resume=resume)  # before minutes go into lessons, and so with what the run starts from
+    start = None if init is None or run.begun() else _start(init)
+    stepper = ImitationStepper(config, _lessons(config, out, device), _trunk(device), device=device)
     if start is not None:
-        trainer.start_from(start)
-    fit(
-        trainer, out, steps=config.steps, batch=config.batch, resume=resume, progress=progress, finished=trainer.finished,
-        sample_every=1000, checkpoint_every=500,
-    )  # fmt: skip
-    return out / "checkpoint.pt"
+        stepper.start_from(start)
+    every = Every(pictures=1000, checkpoint=500)
+    fit(stepper, out, about=about_generator(config, device), every=every, resume=resume, progress=progress)
+    return run.latest
+
+
+def _start(init: str | Path) -> dict[str, Any]:
+    """The weights to start from: the shipped ones, or those of a run by its folder or checkpoint."""
+    if str(init) in ("shipped", SHIPPED):
+        return shipped_state()
+    path = Path(init)
+    return load_checkpoint(RunFolder(path).latest if path.is_dir() else path)
 
 
 def _lessons(config: ImitationConfig, out: Path, device: str) -> Lessons:
@@ -195,107 +199,6 @@ def _lessons(config: ImitationConfig, out: Path, device: str) -> Lessons:
 
 def _trunk(device: str) -> PerceptualNet:
     """The shipped perceptual instrument, a loss of the imitation."""
-    from pspnb.models.zoo import load_shipped
-
     trunk = load_shipped("world2/perceptual").to(device)
     assert isinstance(trunk, PerceptualNet)
     return trunk
-
-
-# ---- shipping ------------------------------------------------------------------------------------------------------
-
-
-def ship_generator(run: str | Path, *, name: str | None = None, folder: str | Path = ZOO, note: str = "") -> Path:
-    """The average generator of a run as a zoo file, with `latent_avg` (mean of 100,000 mapped z) inside.
-
-    Default name: facets64/generator, and world2/generator for one that imitates.
-    """
-    state = load_checkpoint(Path(run) / "checkpoint.pt")
-    c = state["config"]
-    if "n_images" in c:
-        return _ship_imitation(Path(run), state, name=name or "world2/generator", folder=folder, note=note)
-    kwargs = {"size": c["size"], "style_dim": c["style_dim"], "n_mlp": c["n_mlp"], "noise": c["noise"]}
-    kwargs["channels"] = {str(r): width for r, width in c["channels"]}
-    generator = Generator(**{**kwargs, "channels": dict(c["channels"])})
-    generator.load_state_dict(state["average"])
-    tensors = {**generator.state_dict(), "latent_avg": generator.mean_latent(100_000, seed=0)}
-    card = {
-        "title": f"StyleGAN2 generator of Facets, {c['size']} px",
-        "architecture": {"class": "Generator", "kwargs": kwargs},
-        "metrics": {},
-        **_provenance(Path(run), state, note),
-    }
-    return ship(name or "facets64/generator", tensors, card, folder=folder)
-
-
-def _ship_imitation(run: Path, state: dict[str, Any], *, name: str, folder: str | Path, note: str) -> Path:
-    c = state["config"]
-    generator = average_of(state)
-    mapping = {name: c[name] for name in ("style_dim", "hidden", "n_mlp", "lr_mlp")}
-    kwargs = {
-        "size": c["size"],
-        "style_dim": c["style_dim"],
-        "noise": False,
-        "channels": {str(r): width for r, width in c["channels"]},
-        "z_dim": Z_DIM,
-        "mapping": {"class": "PriorMapping", "kwargs": {**mapping, "n_numbers": N_NUMBERS, "z_dim": Z_DIM}},
-    }
-    card = {
-        "title": f"StyleGAN2 generator that imitates Facets, {c['size']} px: every z has true factors",
-        "architecture": {"class": "Generator", "kwargs": kwargs},
-        "world": RENDER_VERSION,
-        "metrics": {},
-        **_provenance(run, state, note),
-        "data": f"Facets, world {RENDER_VERSION}: {c['n_images']} lessons of the renderer",
-        "images": state["images_before"] + state["step"] * c["batch"],
-    }
-    return ship(name, {**generator.state_dict(), "latent_avg": generator.latent_avg}, card, folder=folder)
-
-
-def ship_discriminator(run: str | Path, *, name: str | None = None, folder: str | Path = ZOO) -> Path:
-    """The discriminator of a run as a zoo file, for those who want to train on.
-
-    Default name: facets64/discriminator, and world2/discriminator for the critic of a generator that imitates.
-    """
-    state = load_checkpoint(Path(run) / "checkpoint.pt")
-    c = state["config"]
-    name = name or ("world2/discriminator" if "n_images" in c else "facets64/discriminator")
-    kwargs = {"size": c["size"], "channels": {str(r): width for r, width in c["d_channels"]}}
-    one_pass = "its logits are those of pspnb.training.critic.OnePassDiscriminator, which has the same keys"
-    card = {
-        "title": f"Discriminator of the {c['size']} px generator of Facets, to train on",
-        "architecture": {"class": "Discriminator", "kwargs": kwargs},
-        "metrics": {},
-        **_provenance(Path(run), state, one_pass if c.get("one_pass", True) else ""),
-    }
-    return ship(name, state["discriminator"], card, folder=folder)
-
-
-def ship_imitation(run: str | Path) -> tuple[Path, Path]:
-    """Generator and critic of a run that imitates, the generator with the rows of its gate on the card."""
-    from pspnb.measure.evaluate_generator import evaluate_shipped
-
-    paths = ship_generator(run), ship_discriminator(run)
-    evaluate_shipped()
-    return paths
-
-
-def _provenance(run: Path, state: dict[str, Any], note: str) -> dict[str, Any]:
-    c = state["config"]
-    records = read_journal(run / "log.jsonl")
-    rates = [r["images_per_s"] for r in records if r.get("images_per_s")]
-    hours = state["step"] * c["batch"] / (sorted(rates)[len(rates) // 2]) / 3600 if rates else float("nan")
-    out = {
-        "data": "Facets, train split",
-        "seed": c["seed"],
-        "steps": state["step"],
-        "batch": c["batch"],
-        "hours": round(hours, 2),
-        "hardware": state.get("hardware") or hardware(),
-        "config": c,
-    }
-    if state.get("extended"):
-        out["extended"] = [
-            f"planned for {planned} steps, made longer at step {step}" for step, planned in state["extended"]
-        ]
-    return out | ({"note": note} if note else {})

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from pspnb.facets import HELEN_FROM_CELEBA, Facets
 from pspnb.files.pictures import from_levels
 from pspnb.tasks import Task
 from pspnb.training.order import batch_indices, step_generator
@@ -146,8 +147,6 @@ def facets_arrays(
     progress: bool = True,
 ) -> PairArrays:
     """Facets for a task: the first `n` images (default: all) of a split, from its cache, which is rendered if missing."""
-    from pspnb.facets import HELEN_FROM_CELEBA, Facets
-
     facets = Facets(split, size, n=n, progress=progress)
     images, labels = (_mapped(facets.folder / f"{name}.npy")[: len(facets)] for name in ("images", "labels"))
     if task.source != "labels":

@@ -1,4 +1,4 @@
-"""Training a StyleGAN2 generator: `train_generator`, its configuration and its one loop.
+"""Training a StyleGAN2 generator: its configuration, its step and its state.
 
 Sources: StyleGAN2 (Karras et al. 2020, appendix B), style mixing (StyleGAN, section 3.1), R1; what differs from them is in
 `GanConfig`. Every random number of step k is a function of (seed, k), so a run that is killed and resumed ends, on CPU, in the same
@@ -11,19 +11,25 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from pspnb.errors import PspnbError
+from pspnb.files.pictures import grid
+from pspnb.models import zoo
+from pspnb.models.architectures import generator_architecture
 from pspnb.nn.discriminator import Discriminator
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training import gan_losses as losses
 from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.critic import OnePassDiscriminator
-from pspnb.training.loop import check_finite
+from pspnb.training.loop import Stepper
 from pspnb.training.order import batch_indices, step_generator
 from pspnb.training.precision import mixed_precision
+from pspnb.training.processes import Processes
+from pspnb.training.recorder import check_finite
 
 ImageSource = Callable[[Int[Tensor, " b"]], UInt8[Tensor, " b 3 s s"]]
 
@@ -53,12 +59,12 @@ class GanConfig:
     seed: int = 0
     bf16: bool = True
     compile: bool = False
-    sample_every: int = 500
+    picture_every: int = 500
     checkpoint_every: int = 500
     log_every: int = 50
 
 
-class GanTrainer:
+class GanStepper(Stepper):
     """Generator, its average, discriminator, two optimisers and the step that moves them."""
 
     def __init__(
@@ -70,22 +76,18 @@ class GanTrainer:
         device: str | torch.device = "cpu",
     ):
         self.config, self.images, self.n_images = config, images, n_images
-        self.device = torch.device(device)
+        self.team, self.steps, self.batch = Processes(device), config.steps, config.batch
         with torch.random.fork_rng(devices=[]):  # the layers draw their start from the global generator
             torch.manual_seed(config.seed)
-            self.generator = Generator(
-                config.size,
-                style_dim=config.style_dim,
-                n_mlp=config.n_mlp,
-                channels=dict(config.channels),
-                noise=config.noise,
-            ).to(self.device)
+            generator = zoo.build(generator_architecture(asdict(config)))
+            assert isinstance(generator, Generator)
+            self.generator = generator.to(self.device)
             d_class = OnePassDiscriminator if config.one_pass else Discriminator
             self.discriminator = d_class(config.size, channels=dict(config.d_channels)).to(self.device)
         self.average = deepcopy(self.generator).requires_grad_(False).eval()
         self.g_optimizer = self._adam(self.generator, 0)
         self.d_optimizer = self._adam(self.discriminator, config.r1_every)
-        self.step, self.last_r1 = 0, 0.0
+        self.last_r1 = 0.0
         self.extended: list[list[int]] = []  # [step, planned steps until then] for each time the run was made longer
         self._synthesize, self._judge = self.generator.synthesize, self.discriminator.forward
         if config.compile:
@@ -112,6 +114,13 @@ class GanTrainer:
         self._update_average()
         self.step += 1
         return record
+
+    def learning_rate(self) -> float:
+        return self.g_optimizer.param_groups[0]["lr"]
+
+    def sheet(self) -> UInt8[np.ndarray, " h w 3"]:
+        """Samples of the average generator."""
+        return grid(self.samples())
 
     def _one_pass(self, real: Tensor, random: torch.Generator) -> dict[str, float]:
         turn, fake = losses.GradientTurn(), self._fake(random)
@@ -237,7 +246,7 @@ class GanTrainer:
 
 
 _STATEFUL = ("generator", "average", "discriminator", "g_optimizer", "d_optimizer")
-_MAY_CHANGE = ("sample_every", "checkpoint_every", "log_every", "compile")
+_MAY_CHANGE = ("picture_every", "checkpoint_every", "log_every", "compile")
 
 
 def lr_factor(progress: float, decay_from: float, final: float) -> float:

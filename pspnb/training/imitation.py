@@ -1,4 +1,4 @@
-"""A StyleGAN2 that imitates its world: `ImitationTrainer`, its configuration, its data.
+"""A StyleGAN2 that imitates its world: `ImitationStepper`, its configuration, its data.
 
 Every z has true factors (`pspnb.world2.prior`), so the generator has a teacher: the renderer's picture of the same factors, in
 L1 and in the LPIPS form (imitative learning, DiscoFaceGAN, Deng et al. 2020). Eyes, brows, mouths, glasses and jewellery are few
@@ -14,13 +14,17 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from pspnb.errors import PspnbError
+from pspnb.files.pictures import grid
 from pspnb.files.provenance import hardware
+from pspnb.models import zoo
+from pspnb.models.architectures import generator_architecture
 from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
@@ -31,10 +35,12 @@ from pspnb.training.critic import OnePassDiscriminator
 from pspnb.training.gan import lr_factor
 from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.lessons import GrowingLessons, Lessons
+from pspnb.training.loop import Stepper
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
+from pspnb.training.processes import Processes
 from pspnb.world2 import CLASSES
-from pspnb.world2.prior import Z_DIM, draw_z, factors_of
+from pspnb.world2.prior import draw_z, factors_of
 
 DETAILS = ("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip", "ear_r", "neck_l")
 """Classes of few pixels by which people are told apart; together about a twentieth of a picture."""
@@ -83,8 +89,8 @@ class ImitationConfig:
             raise ValueError(f"expected even from 0 to below 1, got {self.even}")
 
 
-class ImitationTrainer:
-    """Generator, its average, discriminator, two optimisers and the step that moves them; fits `pspnb.training.loop.fit`."""
+class ImitationStepper(Stepper):
+    """Generator, its average, discriminator, two optimisers and the step that moves them."""
 
     def __init__(
         self,
@@ -95,7 +101,8 @@ class ImitationTrainer:
         device: str | torch.device = "cpu",
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.config, self.lessons, self.device, self.clock = config, lessons, torch.device(device), clock
+        self.config, self.lessons, self.clock = config, lessons, clock
+        self.team, self.steps, self.batch = Processes(device), config.steps, config.batch
         self.perceptual = perceptual.to(self.device).requires_grad_(False).eval()
         with torch.random.fork_rng(devices=[]):  # the layers draw their start from the global generator
             torch.manual_seed(config.seed)
@@ -113,7 +120,7 @@ class ImitationTrainer:
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), config.d_lr * c, betas=(0.0, 0.99**c), fused=fused
         )
-        self.step, self.seconds_before, self.images_before = 0, 0.0, 0
+        self.seconds_before, self.images_before = 0.0, 0
         self.started: float | None = None
         self._synthesize, self._see = self._draw_and_name, self.discriminator.forward
         self._distance = self.perceptual.forward
@@ -153,6 +160,13 @@ class ImitationTrainer:
         self._update_average()
         self.step += 1
         return record
+
+    def learning_rate(self) -> float:
+        return self.g_optimizer.param_groups[0]["lr"]
+
+    def sheet(self) -> UInt8[np.ndarray, " h w 3"]:
+        """The teacher's pictures, and below them the average generator's."""
+        return grid(self.samples())
 
     def _draw(self, critical: bool, progress: float) -> dict[str, Tensor]:
         """The batch of this step, on the device: lessons, and for the critic real pictures and how fake codes are made."""
@@ -348,34 +362,18 @@ def _plain(value: Any) -> Any:
 
 def build_generator(config: ImitationConfig) -> Generator:
     """The generator of a configuration, its start drawn from torch's global generator."""
-    mapping = PriorMapping(style_dim=config.style_dim, hidden=config.hidden, n_mlp=config.n_mlp, lr_mlp=config.lr_mlp)
-    return Generator(
-        config.size,
-        style_dim=config.style_dim,
-        channels=dict(config.channels),
-        noise=False,
-        mapping=mapping,
-        z_dim=Z_DIM,
-    )
+    generator = zoo.build(generator_architecture(asdict(config)))
+    assert isinstance(generator, Generator)
+    return generator
 
 
-def average_of(state: Mapping[str, Any]) -> Generator:
-    """The averaged generator of a run's checkpoint, evaluation mode, with its mean latent."""
-    config = state["config"]
-    known = {k: config[k] for k in ("size", "style_dim", "n_mlp", "hidden", "lr_mlp", "channels")}
-    with torch.random.fork_rng(devices=[]):
-        generator = build_generator(ImitationConfig(**known))
-    generator.load_state_dict(state["average"])
-    generator.latent_avg.copy_(generator.mean_latent(100_000, seed=0))
-    return generator.eval()
+SHIPPED = "world2/generator"
 
 
 def shipped_state() -> dict[str, Any]:
-    """What is shipped of a run (generator and discriminator), as `ImitationTrainer.start_from` takes it."""
-    from pspnb.models import zoo
-
+    """What is shipped of a run (generator and discriminator), as `ImitationStepper.start_from` takes it."""
     generator, critic = (zoo.load_shipped(f"world2/{name}") for name in ("generator", "discriminator"))
-    card = zoo.card("world2/generator")
+    card = zoo.card(SHIPPED)
     weights = generator.state_dict()
     return {
         "generator": weights,

@@ -17,17 +17,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from pspnb.errors import PspnbError
-from pspnb.nn.backbones import FaceEmbedder
-from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualJudge, PerceptualNet, PlainEmbedder
-from pspnb.recipes.ship import commit, hardware
+from pspnb.files.provenance import commit, hardware
+from pspnb.models import zoo
 from pspnb.training.arrays import FacetsArrays, to_unit
 from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.factor_targets import CIRCULAR, HEADS, RANGES, FactorTargets
 from pspnb.training.instrument_losses import N_CLASSES, Batch, build_head
 from pspnb.training.lookalikes import GROUP, LOOKALIKES
-from pspnb.training.loop import check_finite
+from pspnb.training.loop import Stepper
 from pspnb.training.order import batch_indices, step_generator
 from pspnb.training.precision import mixed_precision
+from pspnb.training.processes import Processes
 
 INSTRUMENTS = ("perceptual", "perceptual_eval", "identity", "factors", "parsing", "identity_eval")
 
@@ -106,9 +106,7 @@ def architecture(name: str) -> dict[str, Any]:
 
 def build_instrument(name: str) -> nn.Module:
     """The untrained network, its start drawn from torch's global generator."""
-    description = architecture(name)
-    kinds = (FaceEmbedder, PlainEmbedder, ParsingNet, FactorNet, PerceptualNet, PerceptualJudge)
-    return {k.__name__: k for k in kinds}[description["class"]](**description["kwargs"])
+    return zoo.build(architecture(name))
 
 
 def may_train_on(name: str, identity: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
@@ -140,11 +138,10 @@ def degrade(images: Float[Tensor, " b 3 s s"], p: float, *, generator: torch.Gen
     return images * (1 + strength(-0.1, 0.1)) + strength(-0.08, 0.08)
 
 
-class InstrumentTrainer:
-    """One instrument, its training head, AdamW with a one-cycle schedule; fits `pspnb.training.loop.fit`.
+class InstrumentStepper(Stepper):
+    """One instrument, its training head, AdamW with a one-cycle schedule.
 
-    The data move to `device` as bytes. `log_every`: the log has means over so many steps, read from the device once.
-    Raises PspnbError when `data` has no image that the instrument may train on.
+    The data move to `device` as bytes. Raises PspnbError when `data` has no image that the instrument may train on.
     """
 
     def __init__(
@@ -153,10 +150,10 @@ class InstrumentTrainer:
         data: FacetsArrays,
         *,
         device: str | torch.device = "cpu",
-        log_every: int = 50,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.config, self.device, self.log_every, self.clock = config, torch.device(device), log_every, clock
+        self.config, self.clock = config, clock
+        self.team, self.steps, self.batch = Processes(device), config.steps, config.batch
         self._load(data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -168,9 +165,8 @@ class InstrumentTrainer:
         decayed, plain = [p for p in self.parameters if p.ndim > 1], [p for p in self.parameters if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=self.device.type == "cuda")
-        self.step, self.seconds_before = 0, 0.0
+        self.seconds_before = 0.0
         self.started: float | None = None  # on the clock, when this process took its first step
-        self.sums: dict[str, Tensor] = {}
         self.made = {"hardware": hardware(str(self.device)), "torch": str(torch.__version__), "commit": commit()}
 
     def _load(self, data: FacetsArrays) -> None:
@@ -198,14 +194,14 @@ class InstrumentTrainer:
         """Whether the schedule has ended, by steps or by seconds."""
         return self.progress() >= 1
 
-    def train_step(self) -> dict[str, float]:
-        """One step on a degraded batch; its randomness is a function of (seed, step). Numbers for the log, or nothing yet."""
+    def train_step(self) -> dict[str, Tensor]:
+        """One step on a degraded batch; its randomness is a function of (seed, step). Its losses, on the device."""
         if self.started is None:
             self.started = self.clock()
         c, progress = self.config, self.progress()
         for group in self.optimizer.param_groups:
             group["lr"] = c.lr * one_cycle(progress, c.warm_up)
-        batch = self.batch()
+        batch = self.draw()
         self.network.train()
         self.head.train()
         with mixed_precision(self.device, wanted=c.bf16):
@@ -215,9 +211,12 @@ class InstrumentTrainer:
         nn.utils.clip_grad_norm_(self.parameters, c.clip)
         self.optimizer.step()
         self.step += 1
-        return self._log({"loss": loss.detach(), **record})
+        return {"loss": loss.detach(), **record}
 
-    def batch(self) -> Batch:
+    def learning_rate(self) -> float:
+        return self.optimizer.param_groups[0]["lr"]
+
+    def draw(self) -> Batch:
         """The images of this step, moved and degraded; sets the global generator, which is all that dropout knows."""
         c = self.config
         random, on_device = step_generator(c.seed, self.step), step_generator(c.seed, self.step, 1, device=self.device)
@@ -228,22 +227,17 @@ class InstrumentTrainer:
         images = degrade(clean, c.degrade, generator=on_device)
         return Batch(images, clean, labels, self.people[index], self.factors.take(index))
 
-    def _log(self, record: dict[str, Tensor]) -> dict[str, float]:
-        """Means over `log_every` steps. A GPU must not be waited for at every step, so that is also when they are checked."""
-        for name, value in record.items():
-            self.sums[name] = self.sums.get(name, 0) + value
-        if self.step % self.log_every:
-            return {}
-        means = {name: float(value) / self.log_every for name, value in self.sums.items()}
-        self.sums = {}
-        return check_finite(means, self.step)
-
     def state(self) -> dict[str, Any]:
         """Everything a resumed run needs, and what the card will say of where it was made."""
         networks = {name: getattr(self, name).state_dict() for name in ("network", "head", "optimizer")}
-        about = {"config": asdict(self.config), "made": self.made, "images": len(self.rows), "people": self.n_people}
+        about = {
+            "config": asdict(self.config),
+            "made": self.made,
+            "images": len(self.rows),
+            "people": self.n_people,
+        }
         time_spent = {"step": self.step, "seconds": self.seconds(), "finished": self.finished()}
-        return {**networks, **about, **time_spent, "sums": dict(self.sums), "random": random_states()}
+        return {**networks, **about, **time_spent, "random": random_states()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The inverse of `state`; raises PspnbError when the run was started with another configuration."""
@@ -253,15 +247,11 @@ class InstrumentTrainer:
         for name in ("network", "head", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.step, self.seconds_before, self.started = state["step"], state["seconds"], None
-        self.sums = dict(state["sums"])
         restore_random_states(state["random"])
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
         return bool(torch.stack([torch.isfinite(p).all() for p in self.parameters]).all())
-
-    def samples(self) -> None:
-        """Nothing to look at."""
 
 
 def shift(images: Tensor, labels: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:

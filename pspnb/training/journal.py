@@ -1,9 +1,11 @@
-"""A log of one JSON object a line, and a stop on SIGTERM or Ctrl-C at the end of a step: both safe against a kill at any moment."""
+"""A log of one JSON object a line, and a graceful stop on SIGTERM or Ctrl-C. A kill at any moment leaves a log that can be read."""
 
 import json
+import math
 import os
 import signal
 import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -39,6 +41,16 @@ def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     if len(lines) > 1 and not records:
         raise PspnbError(f"{path}: damaged, expected the log of a training run")
     return records
+
+
+def training_hours(records: Iterable[Mapping[str, Any]]) -> float:
+    """How long the training took, by the rates of its log; NaN without one. Validations and pauses are not counted."""
+    seconds, before, seen = 0.0, 0, False
+    for record in records:
+        if rate := record.get("images_per_s"):
+            seconds += (record["images"] - before) / rate
+            before, seen = record["images"], True
+    return seconds / 3600 if seen else math.nan
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """People who differ by the geometry of their faces and by nothing else: what a recognition network must learn to tell apart.
 
 Whoever recognises people by hair and skin fails on them. Half of the people that the recognition instruments train on are
-look-alikes, and `pspnb.training.reports` asks who is who among fifty of them. Chapter: "The world of Facets".
+look-alikes, and `pspnb.measure.instrument_reports` asks who is who among fifty of them. Chapter: "The world of Facets".
 """
 
 import torch

@@ -24,6 +24,7 @@ from pspnb import transforms
 from pspnb.errors import ImageError, PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.cache import cache_folder
+from pspnb.files.images import find_images, read_grey, read_image, read_labels
 from pspnb.files.progress import progress_bar
 from pspnb.files.reading import read_json
 from pspnb.tasks import Task
@@ -47,8 +48,6 @@ def folder_arrays(
     Any still picture will do (16-bit, grey, RGBA and palette become 8-bit RGB); its aspect ratio is given up, so align
     or crop first. Files that can't be read are left out with one line in the log, or raise ImageError if `strict`.
     """
-    from pspnb.files.images import find_images
-
     rows = [(path,) for path in find_images(folder)]
     (images,) = _arrays(rows, ("image",), size, 0, strict=strict, cache=cache, progress=progress)
     return PairArrays(images)
@@ -86,8 +85,6 @@ def paired_arrays(
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    from pspnb.files.images import find_images
-
     named: dict[str, Path] = {}
     twice = []
     for path in find_images(folder):
@@ -197,8 +194,6 @@ def _build(
 
 
 def _decode(path: Path, kind: str, size: int, n_classes: int) -> np.ndarray:
-    from pspnb.files.images import read_grey, read_image, read_labels
-
     if kind == "labels":
         return transforms.resize_picture(
             np.asarray(read_labels(path, n_classes=n_classes)), size, interpolation="nearest"

@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from pspnb.classes import CLASS_ID
+
 # The colour table of the published code for the 19 classes of CelebAMask-HQ, RGB.
 CELEBA_COLOURS: UInt8[np.ndarray, " 19 3"] = np.array(
     [
@@ -48,8 +50,6 @@ def merge_part_masks(masks: Mapping[str, Bool[np.ndarray, " h w"]]) -> UInt8[np.
     Where masks overlap the class of the higher number wins, as in the data set's own script; no mask is background.
     ValueError for a name that is no class.
     """
-    from pspnb.classes import CLASS_ID
-
     if not masks or not set(masks) <= set(CLASS_ID):
         raise ValueError(f"expected masks named among {', '.join(CLASS_ID)}, got {', '.join(masks) or 'none'}")
     shape = next(iter(masks.values())).shape

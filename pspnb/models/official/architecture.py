@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from pspnb.errors import LoadError
+from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.backbones import UNITS, FaceEmbedder
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.ops import make_kernel
 from pspnb.nn.stylegan2 import Generator, noise_shapes
+from pspnb.world2.prior import Z_DIM
 
 Tensors = Mapping[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
@@ -85,9 +87,6 @@ def _prior_mapping(tensors: Tensors, lr_mlp: float) -> dict[str, Any]:
     """The mapping network of a generator with an answer key, whose tensors have other names; {} for the published one."""
     if "style.layers.0.weight" not in tensors:
         return {}
-    from pspnb.models.prior_mapping import PriorMapping
-    from pspnb.world2.prior import Z_DIM
-
     hidden, n_numbers = tensors["style.layers.0.weight"].shape
     n_mlp = _count(tensors, "style.layers.{}.weight")
     style_dim = tensors[f"style.layers.{n_mlp - 1}.weight"].shape[0]

@@ -15,16 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pspnb.device import placed
 from pspnb.errors import LoadError, PspnbError
 from pspnb.files.atomic import write_atomically
+from pspnb.files.sniff import kind_of
+from pspnb.models import zoo
 from pspnb.models.official import architecture, nvidia
 from pspnb.models.official.reading import existing_file, read_torch
-from pspnb.models.official.sniff import kind_of
 from pspnb.models.psp import PSP
 from pspnb.nn.backbones import FaceEmbedder
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.ops import EqualLinear
 from pspnb.nn.stylegan2 import Generator
+from pspnb.tasks import task_named
 
 logger = logging.getLogger("pspnb")
 
@@ -157,8 +160,6 @@ def save_generator(generator: Generator, path: str | os.PathLike) -> None:
 
 def found(path: str | os.PathLike) -> Path:
     """The path as it is, or an error that names the shipped models and, for an official file, where it is published."""
-    from pspnb.models import zoo
-
     if os.fspath(path) == "":
         raise LoadError("expected the name or the file of a model, got an empty path")
     path = Path(path)
@@ -227,8 +228,6 @@ def _starts_from_average(options: Mapping[str, Any], average: Tensor | None, ask
 
 def _task(options: Mapping[str, Any], encoder: nn.Module) -> str | None:
     """The task that the file names, where it is one of ours that reads as many channels."""
-    from pspnb.tasks import task_named
-
     try:
         task = task_named(str(options.get("dataset_type")))
     except ValueError:
@@ -275,15 +274,6 @@ def _set_average(decoder: Generator, average: Tensor | None) -> None:
         decoder.latent_avg = rows[0].clone()
     else:
         decoder.latent_avg = decoder.mean_latent(AVERAGE_SAMPLES, seed=0)
-
-
-def placed(module: Any, device: str | torch.device) -> Any:
-    """The module on the device. Raises LoadError where there is none of that name."""
-    try:
-        return module.to(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0][:120]
-        raise LoadError(f"cannot use the device {str(device)!r}: {reason}") from error
 
 
 def _save(content: Mapping[str, Any], path: str | os.PathLike) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from pspnb.errors import LoadError
-from pspnb.models.official.sniff import kind_of, web_page_reason
+from pspnb.files.sniff import kind_of, web_page_reason
 
 _EXPECTED = {
     "empty": "the file is empty (0 bytes); expected a PyTorch checkpoint",

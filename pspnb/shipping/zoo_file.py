@@ -11,11 +11,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pspnb.files.atomic import write_bytes, write_json
-from pspnb.files.provenance import commit as commit
-from pspnb.files.provenance import hardware as hardware
+from pspnb.files.provenance import commit, hardware
 from pspnb.files.reading import read_json
+from pspnb.models.zoo import ZOO
 
-ZOO = Path(__file__).parents[1] / "zoo"
 MAX_BYTES = 4_000_000  # of one shipped file
 
 

@@ -1,6 +1,6 @@
 """Small experiments that need trainings of their own. `noise_study`: what per-pixel noise does to a small generator.
 
-Chapter: "StyleGAN2 from the inside". `python -m pspnb.recipes.studies` trains (resumable, two times 13 minutes on one core) and
+Chapter: "StyleGAN2 from the inside". `python -m pspnb.measure.noise_study` trains (resumable, two times 13 minutes on one core) and
 writes book/results/noise.
 """
 
@@ -17,10 +17,12 @@ from pspnb.files.pictures import grid, write_png
 from pspnb.files.provenance import stamp
 from pspnb.measure.metrics import frechet_distance
 from pspnb.measure.populations import BATCH, label_shares
+from pspnb.models.load import load_generator
+from pspnb.models.zoo import load_shipped
 from pspnb.nn.instruments import ParsingNet
 from pspnb.nn.stylegan2 import Generator, noise_shapes
 from pspnb.recipes.generators import fit_generator
-from pspnb.training.checkpoint import load_checkpoint
+from pspnb.training.arrays import split_arrays, to_unit
 from pspnb.training.gan import GanConfig
 from pspnb.world2 import CLASSES
 
@@ -37,7 +39,7 @@ def noise_study(
     Writes metrics.json and samples.png (eight z; rows: without noise, with noise, with noise but switched off) to `out`; returns
     what metrics.json holds. Resumable. Raises PspnbError for runs of another configuration.
     """
-    generators = [_average(_train(config, Path(runs), noise, n_images)) for noise in (False, True)]
+    generators = [load_generator(_train(config, Path(runs), noise, n_images)) for noise in (False, True)]
     rows, pictures = compare_noise(*generators, samples=samples)
     made = stamp(seed=config.seed)
     result = {"rows": rows, "images": config.steps * config.batch, "samples": samples, "provenance": made}
@@ -50,17 +52,6 @@ def noise_study(
 def _train(config: GanConfig, runs: Path, noise: bool, n_images: int | None) -> Path:
     folder = runs / ("noise" if noise else "noise_none")
     return fit_generator(replace(config, noise=noise), out=folder, resume=True, n_images=n_images)
-
-
-def _average(checkpoint: Path) -> Generator:
-    """The averaged generator of a run."""
-    state = load_checkpoint(checkpoint)
-    c = state["config"]
-    generator = Generator(
-        c["size"], style_dim=c["style_dim"], n_mlp=c["n_mlp"], channels=dict(c["channels"]), noise=c["noise"]
-    )
-    generator.load_state_dict(state["average"])
-    return generator.eval()
 
 
 @torch.no_grad()
@@ -85,9 +76,6 @@ def compare_noise(
     """Rows "without noise", "with noise", "switched off": Frechet distance in identity_eval features to `samples` training
     images, and for each label of WATCHED its share of the pixels over that in the data; and eight pictures a row.
     """
-    from pspnb.models.zoo import load_shipped
-    from pspnb.training.arrays import split_arrays, to_unit
-
     judge, parsing = load_shipped("world2/identity_eval"), load_shipped("world2/parsing")
     assert isinstance(parsing, ParsingNet)
     real = to_unit(split_arrays("train", plain.size, n=samples).images)

@@ -1,4 +1,4 @@
-"""`make weights`: train what is shipped, in order, resumable at any point. `python -m pspnb.recipes.weights`.
+"""`make weights`: train what is shipped, in order, resumable at any point. `python -m pspnb.shipping.weights`.
 
 Instruments and the imitating generator are those of world 2. The encoders of facets64 train on the GAN of world 1, which is not
 trained again (its card names the commit that can): world 2 takes its place when the generator has passed its gate.
@@ -17,10 +17,13 @@ from pathlib import Path
 
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
+from pspnb.models.runs import RunFolder
 from pspnb.recipes.encoders import BATCH, SECOND_PART, TRAINING, model_name, train_encoder
-from pspnb.recipes.generators import imitation_config, ship_imitation, train_imitation
-from pspnb.recipes.instruments import ship_instrument, train_instrument
-from pspnb.recipes.ship_encoders import add_history, ship_encoder
+from pspnb.recipes.generators import imitation_config, train_imitation
+from pspnb.recipes.instruments import train_instrument
+from pspnb.shipping.encoders import add_history, ship_encoder
+from pspnb.shipping.generators import ship_imitation
+from pspnb.shipping.instruments import ship_instrument
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.instruments import INSTRUMENTS, instrument_config
 from pspnb.training.journal import read_journal
@@ -122,7 +125,7 @@ def _encoder_stage(
 
 def seconds_left(stage: Stage, folder: Path) -> float:
     """Time the stage still needs, at the rate its log shows or at its usual one."""
-    records = [r for r in read_journal(folder / "log.jsonl") if "images_per_s" in r]
+    records = [r for r in read_journal(RunFolder(folder).log) if "images_per_s" in r]
     if not records:
         return stage.images / stage.rate
     last = records[-1]
@@ -136,7 +139,7 @@ def run(plan: Sequence[Stage], runs: Path, *, say: Callable[[str], object]) -> b
         say(f"[{i + 1}/{len(plan)}] {stage.name}: about {clock(rest)} left for everything")
         started = time.monotonic()
         stage.train(runs / stage.name)
-        state = load_checkpoint(runs / stage.name / "checkpoint.pt")
+        state = load_checkpoint(RunFolder(runs / stage.name).latest)
         if not state.get("finished", state["step"] >= stage.steps):  # a budget of seconds ends before the last step
             say(f"{stage.name}: stopped; run the same command again to go on")
             return False
@@ -152,7 +155,7 @@ def clock(seconds: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: which stages, where, on what."""
-    parser = argparse.ArgumentParser(prog="python -m pspnb.recipes.weights", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pspnb.shipping.weights", description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda when there is one)")
     parser.add_argument("--only", nargs="*", default=None, help="names of stages (default: all)")

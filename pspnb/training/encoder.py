@@ -1,39 +1,44 @@
-"""The state of a training run and its one step: what `trainer.fit` repeats, saves and restores."""
+"""Training an encoder on a frozen generator (pSp, section 3.3): its step, its state, and `fit_encoder`, which runs them.
 
-import hashlib
+Mixed precision, `channels_last`, `torch.compile`, accumulation and several processes are options of the one step. Chapter:
+"Training the encoder".
+"""
+
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from pspnb.errors import PspnbError
+from pspnb.files.pictures import grid
 from pspnb.losses.terms import LossInputs, LossTerm, total_loss
 from pspnb.models.psp import PSP
+from pspnb.models.runs import fingerprint
 from pspnb.nn.stylegan2 import NoiseSpec, noise_shapes
-from pspnb.training.callbacks import picture_rows
+from pspnb.training.callbacks import Callback, picture_rows
 from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.data import Batches, Pair
+from pspnb.training.encoder_config import EncoderConfig
 from pspnb.training.graphs import Replayed, keep_gradients
+from pspnb.training.loop import Every, Outcome, Stepper, fit
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
-from pspnb.training.processes import Processes
+from pspnb.training.processes import Processes, processes
 from pspnb.training.ranger import Ranger
-from pspnb.training.window import Window
-
-if TYPE_CHECKING:
-    from pspnb.training.trainer import TrainConfig
 
 # Options that a resumed run may change without becoming another run.
 _FREE = {"steps", "log_every", "picture_every", "validate_every", "checkpoint_every", "compile", "replay"}
 
 
 class _Translation(nn.Module):
-    """Encoder and generator as one forward pass, which is what DistributedDataParallel and the compiler want to see."""
+    """Encoder and generator as one forward pass, so that DistributedDataParallel and the compiler wrap one module."""
 
     def __init__(self, psp: PSP) -> None:
         super().__init__()
@@ -44,12 +49,20 @@ class _Translation(nn.Module):
         return self.psp.decode(codes, noise=noise, resize=size), codes
 
 
-class Run:
-    """Model, optimiser, data position and the sums for the log. `step` counts finished optimiser steps."""
+class EncoderStepper(Stepper):
+    """Model, optimiser and data position. `validation`: what is validated; None: nothing."""
 
     def __init__(
-        self, model: PSP, batches: Batches, losses: Sequence[LossTerm], config: "TrainConfig", team: Processes
+        self,
+        model: PSP,
+        batches: Batches,
+        losses: Sequence[LossTerm],
+        config: EncoderConfig,
+        *,
+        validation: Batches | None = None,
+        team: Processes | None = None,
     ) -> None:
+        team = Processes() if team is None else team
         parts = team.world * config.accumulate
         if batches.batch % parts:
             raise ValueError(
@@ -59,12 +72,11 @@ class Run:
         if config.replay and (team.world > 1 or (config.noise == "random" and model.decoder.has_noise)):
             raise ValueError("expected one process and a generator without fresh noise, because replay=True")
         self.model, self.batches, self.losses, self.config, self.team = model, batches, losses, config, team
-        self.step = 0
-        self.best: float | None = None
+        self.validation, self.steps, self.batch = validation, config.steps, batches.batch
         model.to(team.device)
         model.decoder.requires_grad_(False)
         model.decoder.zero_grad(set_to_none=True)
-        self.generator = fingerprint(model.decoder)
+        self.fingerprint = fingerprint(model.decoder)
         if config.channels_last:
             model.encoder.to(memory_format=torch.channels_last)  # the generator sees to its own
         self.weights = [p for p in model.encoder.parameters() if p.requires_grad]
@@ -75,7 +87,6 @@ class Run:
         self.replayed = Replayed(self._backward, device=team.device) if config.replay else None
         if config.compile:
             self.translate, self.total_loss = torch.compile(self.translate), torch.compile(total_loss)
-        self.window = Window(team)
         self._pairs: Generator[Pair, None, None] | None = None
         self._latest: Pair | None = None
 
@@ -88,20 +99,21 @@ class Run:
 
     # ---- one step ----------------------------------------------------------------------------------------------------
 
-    def train_step(self) -> None:
-        """One optimiser step on batch number `step`. Waits for nothing on the device."""
+    def train_step(self) -> Mapping[str, Tensor]:
+        """One optimiser step on batch number `step`; the mean losses of its parts. Waits for nothing on the device."""
         if self._pairs is None:
             self._pairs = self.batches.endless(self.step, device=self.team.device)
         pair = self._latest = next(self._pairs)
         self.model.train()
-        self.optimizer.param_groups[0]["lr"] = self.learning_rate(self.step)
+        self.optimizer.param_groups[0]["lr"] = self.rate_at(self.step)
         if self.replayed is not None:
-            self.window.add(self.replayed({"source": pair.source, "target": pair.target}), 1)
+            shown: Mapping[str, Tensor] = self.replayed({"source": pair.source, "target": pair.target})
             self._move()
-            return
+            return shown
         self.optimizer.zero_grad(set_to_none=True)
         count = self.config.accumulate
         length = self.batches.batch // (self.team.world * count)
+        sums: dict[str, Tensor] = {}
         for i in range(count):
             # Part i of all processes together is the same rows, however many processes there are.
             start = (i * self.team.world + self.team.rank) * length
@@ -109,8 +121,9 @@ class Run:
             with self.team.without_sync(self.translate) if i < count - 1 else nullcontext():
                 total, log = self._losses(part, start)
                 (total / count).backward()
-            self.window.add(log, count)
+            sums = {name: sums.get(name, 0) + value.detach().float() / count for name, value in log.items()}
         self._move()
+        return sums
 
     def _backward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Losses and gradients of a whole batch, in a form that a GPU can replay."""
@@ -123,10 +136,11 @@ class Run:
         """Step of the optimiser, and what follows it."""
         self.optimizer.step()
         if self.average is not None:
-            decay = min(self.config.average, (1 + self.step) / (10 + self.step))  # else the random start lingers
+            decay = min(
+                self.config.average, (1 + self.step) / (10 + self.step)
+            )  # keeps early random weights out of the average
             torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - decay)
         self.step += 1
-        self.window.close_step()
 
     def _losses(self, pair: Pair, first: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Losses of the rows of this step's batch that begin at `first`."""
@@ -156,7 +170,10 @@ class Run:
     def _autocast(self) -> AbstractContextManager[Any]:
         return mixed_precision(self.team.device, wanted=self.config.bf16)
 
-    def learning_rate(self, step: int) -> float:
+    def learning_rate(self) -> float:
+        return self.rate_at(self.step - 1)
+
+    def rate_at(self, step: int) -> float:
         """Constant until `decay_from` of the steps, then half a cosine down to 0."""
         share = step / self.config.steps
         if share <= self.config.decay_from:
@@ -169,8 +186,17 @@ class Run:
 
     # ---- looking at it -----------------------------------------------------------------------------------------------
 
+    def validate(self) -> dict[str, float]:
+        """Mean losses over the validation images."""
+        assert self.validation is not None, "expected Every.validate of 0 without validation images"
+        return self.losses_on(self.validation)
+
+    def sheet(self) -> UInt8[np.ndarray, " h w 3"]:
+        """Up to eight training pairs with what the model makes of them."""
+        return grid(self.pictures(8), columns=3)
+
     @torch.no_grad()
-    def validate(self, validation: Batches) -> dict[str, float]:
+    def losses_on(self, validation: Batches) -> dict[str, float]:
         """Mean losses over all of `validation`, named `val_...`; with the averaged weights where there are any."""
         if len(validation) <= (self.team.world - 1) * validation.batch:
             raise ValueError(f"expected a validation batch for each of {self.team.world} processes, got fewer")
@@ -214,9 +240,9 @@ class Run:
             self.model.train()
 
     def is_finite(self) -> bool:
-        """Whether every weight and every loss since the last log is a number."""
+        """Whether every weight is a number."""
         norms = torch.stack(torch._foreach_norm([w.detach() for w in self.weights]))
-        return bool((norms.isfinite().all() & self.window.is_finite()).item())
+        return bool(norms.isfinite().all().item())
 
     # ---- saving ------------------------------------------------------------------------------------------------------
 
@@ -227,8 +253,7 @@ class Run:
             "encoder": self.model.encoder.state_dict(),
             "latent_avg": self.model.latent_avg,
             "optimizer": self.optimizer.state_dict(),
-            "average": self.average,
-            "window": self.window.state(),
+            "average": self._named(self.average),
             "random": random_states(),
             "best": self.best,
         }
@@ -240,19 +265,20 @@ class Run:
         self.model.latent_avg.copy_(state["latent_avg"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
-            torch._foreach_copy_(self.average, state["average"])
-        self.window.load_state(state["window"])
+            torch._foreach_copy_(self.average, list(state["average"].values()))
         restore_random_states(state["random"])
         self.step, self.best = state["step"], state["best"]
 
-    def encoder_state(self) -> dict[str, Any]:
+    def best_state(self) -> dict[str, Any]:
         """The encoder to use (with the averaged weights where there are any), and what it belongs to."""
-        encoder = self.model.encoder.state_dict()
-        if self.average is not None:
-            named = [name for name, p in self.model.encoder.named_parameters() if p.requires_grad]
-            encoder = dict(encoder) | dict(zip(named, self.average, strict=True))
+        encoder = dict(self.model.encoder.state_dict()) | (self._named(self.average) or {})
         state = {"step": self.step, "best": self.best, "encoder": encoder, "latent_avg": self.model.latent_avg}
         return self.identity() | state
+
+    def _named(self, weights: list[Tensor] | None) -> dict[str, Tensor] | None:
+        """Tensors in the order of `weights`, by the names of the encoder's parameters."""
+        names = [name for name, p in self.model.encoder.named_parameters() if p.requires_grad]
+        return None if weights is None else dict(zip(names, weights, strict=True))
 
     def identity(self) -> dict[str, Any]:
         """What makes this run this run and no other."""
@@ -262,16 +288,41 @@ class Run:
         data = {"task": self.batches.task.name, "images": len(self.batches), "size": self.batches.arrays.size}
         data |= {"batch": self.batches.batch, "seed": self.batches.seed}
         weights = {f"weight of {term.name}": term.weight for term in self.losses}
-        return {"identity": {**options, **data, **weights, "generator": self.generator}}
+        return {"identity": {**options, **data, **weights, "generator": self.fingerprint}}
 
 
-def fingerprint(module: nn.Module) -> str:
-    """A hash of a network's tensors and their names: an encoder is worth nothing with another generator."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+def fit_encoder(
+    model: PSP,
+    batches: Batches,
+    losses: Sequence[LossTerm],
+    config: EncoderConfig,
+    callbacks: Sequence[Callback] = (),
+    *,
+    out: str | Path,
+    validation: Batches | None = None,
+    device: str | torch.device = "cpu",
+    resume: bool = False,
+    progress: bool = True,
+    about: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Train the encoder of `model` in place, on `device`, where the networks of `losses` must be already; leaves it in
+    evaluation mode, with its latest weights. Writes the run folder `out`; see `pspnb.training.loop.fit` for it and the errors.
+    """
+    every = Every(
+        log=config.log_every,
+        pictures=config.picture_every,
+        validate=0 if validation is None else config.validate_every,
+        checkpoint=config.checkpoint_every,
+    )
+    return fit(
+        EncoderStepper(model, batches, losses, config, validation=validation, team=processes(device)),
+        out,
+        about={"kind": "encoder", **(about or {})},
+        every=every,
+        callbacks=callbacks,
+        resume=resume,
+        progress=progress,
+    )
 
 
 def _check_same(before: Any, now: dict[str, Any]) -> None:
@@ -286,7 +337,7 @@ def _check_same(before: Any, now: dict[str, Any]) -> None:
         raise PspnbError(f"expected the options that the run began with: {'; '.join(changed)}")
 
 
-def _optimizer(weights: list[nn.Parameter], config: "TrainConfig") -> torch.optim.Optimizer:
+def _optimizer(weights: list[nn.Parameter], config: EncoderConfig) -> torch.optim.Optimizer:
     if config.optimizer == "ranger":
         return Ranger(weights, lr=config.lr)
     return torch.optim.Adam(weights, lr=config.lr)

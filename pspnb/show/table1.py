@@ -11,6 +11,7 @@ from torch import Tensor
 from pspnb.files.atomic import write_bytes
 from pspnb.measure.ablate import Measured
 from pspnb.measure.ablate_table import HYBRID, NAIVE_ROW, NO_ID, NO_LPIPS, OPTIMISATION, PSP_ROW, ROWS, W_ROW
+from pspnb.measure.evaluate_encoder import Evaluation
 from pspnb.measure.reconstruction import METRICS, as_unit
 from pspnb.show import figures
 
@@ -103,3 +104,8 @@ def write_pictures(result: Mapping[str, Any], measured: Measured, images: Tensor
     write_figure(people_figure(images, measured.outputs, FIGURE5, people=people), out / "figure5.png")
     write_figure(people_figure(images, measured.outputs, FIGURE6, people=people), out / "figure6.png")
     write_figure(worst_figure(images, measured.outputs[row], measured.columns[row]), out / "worst.png")
+
+
+def write_worst(found: Evaluation, out: Path) -> None:
+    """worst.png of an evaluation: its worst pictures by each metric."""
+    write_figure(worst_figure(found.targets, found.outputs, found.columns), out / "worst.png")

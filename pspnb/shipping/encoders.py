@@ -1,6 +1,6 @@
 """From the run of an encoder to a file of the zoo, with its card, and to the curve in the book.
 
-`python -m pspnb.recipes.weights` calls both for everything that is shipped.
+`python -m pspnb.shipping.weights` calls both for everything that is shipped.
 """
 
 from pathlib import Path
@@ -12,10 +12,14 @@ from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.provenance import hardware
 from pspnb.files.reading import read_json
-from pspnb.recipes.encoders import best_state, encoder_architecture, model_name, recipe_of, run_model, variant_named
-from pspnb.recipes.ship import ZOO, ship
+from pspnb.models.load import load_translator
+from pspnb.models.runs import RunFolder
+from pspnb.models.zoo import ZOO, card
+from pspnb.recipes.encoders import encoder_architecture, model_name, variant_named
+from pspnb.shipping.zoo_file import ship
 from pspnb.tasks import task_named
-from pspnb.training.journal import read_journal
+from pspnb.training.checkpoint import load_checkpoint
+from pspnb.training.journal import read_journal, training_hours
 
 
 def ship_encoder(
@@ -31,11 +35,10 @@ def ship_encoder(
 
     The file holds no generator: the card names it, with the hash of its file.
     """
-    from pspnb.models.zoo import card
-
-    model = run_model(run)
-    state = best_state(run)
-    records = read_journal(Path(run) / "log.jsonl")
+    model = load_translator(run)
+    own = RunFolder(run)
+    state = load_checkpoint(own.to_use())
+    recipe, records = own.read_recipe(), read_journal(own.log)
     tensors: dict[str, Tensor] = {f"encoder.{key}": value for key, value in model.encoder.state_dict().items()}
     tensors["latent_avg"] = model.latent_avg
     kwargs = {
@@ -44,7 +47,7 @@ def ship_encoder(
         "start_from_latent_avg": model.start_from_latent_avg,
     }
     about = state["identity"]
-    init, before = recipe_of(run).get("init"), recipe_of(run).get("init_images", 0)
+    init, before = recipe.get("init"), recipe.get("init_images", 0)
     description = {
         "title": f"{variant_named(variant).title}: {task} on Facets, 64 px",
         "task": task,
@@ -57,8 +60,8 @@ def ship_encoder(
         "steps": state["step"],
         "batch": about["batch"],
         "images": before + state["step"] * about["batch"],
-        "hours": round(_hours(records, about["batch"]), 2),
-        "hardware": recipe_of(run).get("hardware") or hardware(),
+        "hours": round(training_hours(records), 2),
+        "hardware": recipe.get("hardware") or hardware(),
         "config": about,
         **({"init": init} if init else {}),
         **({"note": note} if note else {}),
@@ -73,12 +76,12 @@ def add_history(run: str | Path, name: str, path: str | Path) -> Path:
     with `init` goes on where the curve of its start ended.
     """
     path = Path(path)
-    validations = [r for r in read_journal(Path(run) / "log.jsonl") if "val_loss" in r]
+    validations = [r for r in read_journal(RunFolder(run).log) if "val_loss" in r]
     if not validations:
         raise PspnbError(f"{run}: expected a run with validations in its log.jsonl")
     names = ["images", *(key for key in validations[0] if key.startswith("val_"))]
     everything = read_json(path) if path.exists() else {}
-    before, old = recipe_of(run).get("init_images", 0), everything.get(name, {"images": []})
+    before, old = RunFolder(run).read_recipe().get("init_images", 0), everything.get(name, {"images": []})
     kept = sum(images <= before for images in old["images"])
     new = {key: [r["images"] + before if key == "images" else round(r[key], 5) for r in validations] for key in names}
     everything[name] = {key: old.get(key, [])[:kept] + new[key] for key in names}
@@ -96,10 +99,3 @@ def _validation_metrics(records: list[dict[str, Any]], before: int) -> dict[str,
     quarter = 0.75 * (before + validations[-1]["images"])
     earlier = [r["val_loss"] for r in validations if before + r["images"] <= quarter]
     return out | ({"last_quarter_gain": round(1 - best["val_loss"] / min(earlier), 4)} if earlier else {})
-
-
-def _hours(records: list[dict[str, Any]], batch: int) -> float:
-    """Training time: the mean rate of the log times the images."""
-    rates = [r["images_per_s"] for r in records if r.get("images_per_s")]
-    steps = max((r["step"] for r in records), default=0)
-    return steps * batch * sum(1 / r for r in rates) / len(rates) / 3600 if rates else float("nan")
