@@ -51,9 +51,9 @@ class ImitationConfig:
     """Everything that decides the weights of a run. Defaults: 64 px, one CPU core at about 25 images/s."""
 
     size: int = 64
-    style_dim: int = 128
+    style_dim: int = 256  # the world has about 200 numbers, and every layer reads w linearly
     n_mlp: int = 4
-    hidden: int = 256
+    hidden: int = 512
     lr_mlp: float = 0.3
     channels: tuple[tuple[int, int], ...] = ((4, 160), (8, 160), (16, 128), (32, 96), (64, 48))
     d_channels: tuple[tuple[int, int], ...] = ((4, 128), (8, 128), (16, 128), (32, 64), (64, 32))
@@ -69,7 +69,7 @@ class ImitationConfig:
     detail: float = 3.0  # how much more pixels of `DETAILS` count, in both
     label_weight: float = 0.1  # of the cross entropy of each pixel's class
     adversarial_weight: float = 0.1  # on the discriminator's gradient into the generator; .3 made the trial worse
-    adversarial_from: float = 0.5  # share of the training after which the discriminator takes part
+    adversarial_from: float = 0.65  # share of the training after which the discriminator takes part
     d_lr: float = 2e-3
     r1_gamma: float = 1.0
     r1_every: int = 16
