@@ -5,7 +5,6 @@ The error on renders is the instrument's; what the generator adds to it is the g
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -31,9 +30,5 @@ def factor_errors(pairs: Pairs, *, rounds: int = ROUNDS) -> dict[str, dict[str, 
 
 
 def error(name: str, read: Tensor, truth: Tensor) -> Float[Tensor, " n"]:
-    """1 where a choice is right, else 0; the absolute difference of numbers, the shorter way round of circular ones."""
-    factor = BY_NAME[name]
-    if factor.kind == "categorical":
-        return (read == truth).float()
-    gap = (read - truth).abs()
-    return torch.minimum(gap, 1 - gap) if factor.distribution == "circular" else gap
+    """1 where a choice is right, else 0; the absolute difference of numbers."""
+    return (read == truth).float() if BY_NAME[name].kind == "categorical" else (read - truth).abs()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pspnb.measure.metrics import bootstrap_interval, class_iou, confusion, spearman, verification
 from pspnb.nn.instruments import UnitMapDistance
 from pspnb.training.arrays import FacetsArrays, to_unit
-from pspnb.training.factor_targets import CIRCULAR, shown
+from pspnb.training.factor_targets import shown
 from pspnb.world2 import BY_NAME, CLASS_ID, CLASSES, edit, render
 
 BATCH = 100
@@ -81,8 +81,7 @@ def parsing_report(net: Any, data: FacetsArrays) -> dict[str, float]:
 @torch.no_grad()
 def factors_report(net: Any, data: FacetsArrays) -> dict[str, float]:
     """For each factor, over the images that show it: mean absolute error in its unit and share of its variance explained
-    (continuous, where it varies); mean absolute error in turns and mean cosine of the angle between, 1 if perfect and 0 by chance
-    (circular); accuracy (categorical). A factor that no image shows is left out.
+    (continuous, where it varies); accuracy (categorical). A factor that no image shows is left out.
     """
     parts = [net.predict(to_unit(part)) for part in data.images.split(BATCH)]
     report: dict[str, float] = {}
@@ -91,7 +90,7 @@ def factors_report(net: Any, data: FacetsArrays) -> dict[str, float]:
         if bool(seen.any()):
             predicted, truth = torch.cat([p[name] for p in parts]).cpu()[seen], data.factors[name].cpu()[seen]
             report |= factor_numbers(name, predicted, truth)
-    for mean, prefix in (("mean_accuracy", "accuracy_"), ("mean_r2", "r2_"), ("mean_cosine", "cosine_")):
+    for mean, prefix in (("mean_accuracy", "accuracy_"), ("mean_r2", "r2_")):
         values = [v for k, v in report.items() if k.startswith(prefix)]
         if values:
             report[mean] = sum(values) / len(values)
@@ -104,10 +103,6 @@ def factor_numbers(name: str, predicted: Tensor, truth: Tensor) -> dict[str, flo
     if BY_NAME[name].kind == "categorical":
         return {f"accuracy_{name}": float((predicted == truth).float().mean())}
     difference = predicted - truth
-    if name in CIRCULAR:
-        difference = (difference + 0.5) % 1.0 - 0.5
-        cosine = torch.cos(2 * torch.pi * difference).mean()
-        return {f"error_{name}": float(difference.abs().mean()), f"cosine_{name}": float(cosine)}
     report = {f"error_{name}": float(difference.abs().mean())}
     if float(variance := truth.var(unbiased=False)) > 0:
         report[f"r2_{name}"] = float(1 - difference.square().mean() / variance)

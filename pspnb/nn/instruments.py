@@ -5,7 +5,6 @@ the paper's own architecture, `pspnb.nn.backbones.FaceEmbedder`, at small widths
 `pspnb.training.instruments`; their errors are in the chapter "The world of Facets" and on their cards.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -111,11 +110,10 @@ class ParsingNet(nn.Module):
 
 
 class FactorNet(nn.Module):
-    """Reads the factors of an image: a number for a continuous factor, sine and cosine for a circular one, else logits.
+    """Reads the factors of an image: a number for a continuous factor, else logits.
 
-    `heads`: factor name -> number of outputs (1 continuous, 2 circular). `ranges`: name -> (low, high) of the continuous
-    factors, in their own units; the raw output maps this range to [-1, 1]. `circular`: names of factors in turns, whose
-    outputs are sin and cos of 2 pi times the factor. `features` gives the vector (b, feature_dim) in front of the heads,
+    `heads`: factor name -> number of outputs (1: continuous). `ranges`: name -> (low, high) of the continuous factors, in their
+    own units; the raw output maps this range to [-1, 1]. `features` gives the vector (b, feature_dim) in front of the heads,
     which the Frechet distance uses.
     """
 
@@ -124,16 +122,12 @@ class FactorNet(nn.Module):
         *,
         heads: Mapping[str, int],
         ranges: Mapping[str, Sequence[float]],
-        circular: Sequence[str] = (),
         input_size: int = 64,
         widths: Sequence[int] = (24, 48, 80, 112, 128),
         feature_dim: int = 160,
     ):
         super().__init__()
         self.heads, self.ranges = dict(heads), {name: tuple(pair) for name, pair in ranges.items()}
-        self.circular = tuple(circular)
-        if wrong := [name for name in self.circular if self.heads.get(name) != 2]:
-            raise ValueError(f"expected two outputs (sine, cosine) for the circular factors {', '.join(wrong)}")
         self.input_size = input_size
         units: list[nn.Module] = [conv_bn(3, widths[0])]
         units += [ResidualUnit(a, b, stride=2) for a, b in zip(widths, widths[1:], strict=False)]
@@ -160,21 +154,18 @@ class FactorNet(nn.Module):
         return self.head(self.features(x)).float()
 
     def forward(self, x: Float[Tensor, " b 3 h w"]) -> dict[str, Tensor]:
-        """Raw outputs: name -> (b,) in [-1, 1] units, (b, 2) sine and cosine, or (b, k) logits."""
+        """Raw outputs: name -> (b,) in [-1, 1] units, or (b, k) logits."""
         parts = self.outputs(x).split(list(self.heads.values()), dim=1)
         return {n: p[:, 0] if n in self.ranges else p for n, p in zip(self.heads, parts, strict=True)}
 
     @torch.no_grad()
     def predict(self, x: Float[Tensor, " b 3 h w"]) -> dict[str, Tensor]:
-        """Factors in their own units: name -> (b,) float (degrees for the pose, [0, 1) turns), or (b,) class ids."""
+        """Factors in their own units: name -> (b,) float (degrees for the pose), or (b,) class ids."""
         out = {}
         for name, raw in self(x).items():
             if name in self.ranges:
                 low, high = self.ranges[name]
                 out[name] = low + (raw.clamp(-1, 1) + 1) * (high - low) / 2
-            elif name in self.circular:
-                turns = torch.atan2(raw[:, 0], raw[:, 1]) / (2 * math.pi) % 1.0
-                out[name] = torch.where(turns < 1, turns, 0.0)  # a tiny negative angle is rounded to a whole turn
             else:
                 out[name] = raw.argmax(dim=1)
         return out

@@ -5,7 +5,6 @@ of a plain wall. `SHOWN_BY` says what shows each factor, and a test compares it 
 Chapter: "The world of Facets".
 """
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -16,11 +15,10 @@ from torch import Tensor
 
 from pspnb.world2 import BY_NAME, TABLE, Factors
 
-CIRCULAR = tuple(f.name for f in TABLE if f.distribution == "circular")
 _READ = [f for f in TABLE if f.kind in ("continuous", "categorical")]
-# Outputs of each factor, in the order of TABLE: logits of a choice, sine and cosine of turns, else one number.
-HEADS = {f.name: len(f.names) if f.kind == "categorical" else 2 if f.name in CIRCULAR else 1 for f in _READ}
-RANGES = {f.name: (float(f.low), float(f.high)) for f in _READ if f.kind == "continuous" and f.name not in CIRCULAR}
+# Outputs of each factor, in the order of TABLE: logits of a choice, else one number.
+HEADS = {f.name: len(f.names) if f.kind == "categorical" else 1 for f in _READ}
+RANGES = {f.name: (float(f.low), float(f.high)) for f in _READ if f.kind == "continuous"}
 
 Gate = Mapping[str, tuple[str, ...] | None]
 """Factor -> choices of it that show another factor; None: every choice but the first, or any value above zero."""
@@ -47,7 +45,6 @@ SHOWN_BY: dict[str, Gate] = {
     "freckle_variant": {"freckles": None},
     "metal": {"earring_left": None, "earring_right": None, "necklace": None},
     "hair_volume": {"hair_style": None},
-    "hair_phase": {"hair_style": None},
     "hair_length": _these("hair_style", "bob", "fringe", "long", "curly"),
     "hair_part": _these("hair_style", "parted", "bob", "long"),
     "background_scale": {"background_pattern": None},
@@ -77,7 +74,7 @@ def _shows(gate: str, choices: tuple[str, ...] | None, value: Tensor) -> Tensor:
 class FactorTargets:
     """All factors of `n` images as matrices: one gather a step instead of a hundred.
 
-    `numbers`: continuous factors in [-1, 1], then sine and cosine of the circular ones; `choices`: class ids. The weights are
+    `numbers`: continuous factors in [-1, 1]; `choices`: class ids. The weights are
     0 where a factor isn't shown; elsewhere 1 / sqrt(share of images that show it), so that rarely shown ones count too.
     """
 
@@ -90,16 +87,9 @@ class FactorTargets:
     def of(factors: Factors) -> "FactorTargets":
         """Targets of every row of `factors`, on their device."""
         numbers, number_weights = [], []
-        for name in (*RANGES, *CIRCULAR):
-            weight = _weight(name, factors)
-            if name in RANGES:
-                low, high = RANGES[name]
-                numbers.append(2 * (factors[name].float() - low) / (high - low) - 1)
-            else:
-                angle = 2 * math.pi * factors[name].float()
-                numbers += [angle.sin(), angle.cos()]
-                number_weights.append(weight)
-            number_weights.append(weight)
+        for name, (low, high) in RANGES.items():
+            numbers.append(2 * (factors[name].float() - low) / (high - low) - 1)
+            number_weights.append(_weight(name, factors))
         chosen = [name for name in HEADS if BY_NAME[name].kind == "categorical"]
         choices = torch.stack([factors[name].long() for name in chosen], dim=1)
         choice_weights = torch.stack([_weight(name, factors) for name in chosen], dim=1)
@@ -127,7 +117,7 @@ def _columns() -> tuple[list[int], list[list[int]]]:
     for name, width in HEADS.items():
         at[name] = list(range(start, start + width))
         start += width
-    numbers = [column for name in (*RANGES, *CIRCULAR) for column in at[name]]
+    numbers = [column for name in RANGES for column in at[name]]
     chosen = [at[name] for name in HEADS if BY_NAME[name].kind == "categorical"]
     longest = max(len(columns) for columns in chosen)
     return numbers, [columns + [start] * (longest - len(columns)) for columns in chosen]
@@ -150,7 +140,7 @@ class FactorLoss(torch.nn.Module):
     def __init__(self, of: Collection[str] = tuple(HEADS)) -> None:
         super().__init__()
         # One entry a column of FactorTargets: its share in a mean over the factors that count.
-        names = [name for name in (*RANGES, *CIRCULAR) for _ in range(HEADS[name])]
+        names = list(RANGES)
         chosen = [name for name in HEADS if BY_NAME[name].kind == "categorical"]
         count = {"numbers_count": [n in of for n in names], "choices_count": [n in of for n in chosen]}
         for name, counts in count.items():

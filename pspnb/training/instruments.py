@@ -21,7 +21,7 @@ from pspnb.files.provenance import commit, hardware
 from pspnb.models import zoo
 from pspnb.training.arrays import FacetsArrays, to_unit
 from pspnb.training.checkpoint import random_states, restore_random_states
-from pspnb.training.factor_targets import CIRCULAR, HEADS, RANGES, FactorTargets
+from pspnb.training.factor_targets import HEADS, RANGES, FactorTargets
 from pspnb.training.instrument_losses import N_CLASSES, Batch, build_head
 from pspnb.training.lookalikes import GROUP, LOOKALIKES
 from pspnb.training.loop import Stepper
@@ -89,7 +89,7 @@ def instrument_config(name: str, preset: str | None = None, *, device: str = "cp
 def architecture(name: str) -> dict[str, Any]:
     """{"class": ..., "kwargs": ...} of an instrument, as its card stores it."""
     small_resnet = {"input_size": 64, "units": [1, 2, 2, 1], "widths": [16, 32, 64, 96, 120], "embedding_dim": 128}
-    heads = {"heads": HEADS, "ranges": {n: list(r) for n, r in RANGES.items()}, "circular": list(CIRCULAR)}
+    heads = {"heads": HEADS, "ranges": {n: list(r) for n, r in RANGES.items()}}
     kinds: dict[str, tuple[str, dict[str, Any]]] = {
         "identity": ("FaceEmbedder", {**small_resnet, "dropout": 0.1}),
         "identity_eval": ("PlainEmbedder", {"input_size": 64, "widths": [32, 64, 112, 168], "depth": 3}),

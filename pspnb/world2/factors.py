@@ -20,7 +20,7 @@ Factors = dict[str, Tensor]
 @dataclass(frozen=True)
 class Factor:
     """One row of the table. `distribution`: uniform; bell (mean of three uniforms); often_zero (zero with probability
-    `weights[0]`, else uniform); circular (uniform in [0, 1) turns, where 0 and 1 are the same picture); weights (categorical)."""
+    `weights[0]`, else uniform); weights (categorical)."""
 
     name: str
     group: Group
@@ -28,7 +28,7 @@ class Factor:
     low: float
     high: float
     unit: str
-    distribution: Literal["uniform", "bell", "often_zero", "circular", "weights"]
+    distribution: Literal["uniform", "bell", "often_zero", "weights"]
     meaning: str
     names: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
@@ -58,10 +58,6 @@ def _kind(group: Group, name: str, choices: Mapping[str, float], meaning: str) -
     )
 
 
-def _turns(group: Group, name: str, meaning: str) -> Factor:
-    return Factor(name, group, "continuous", 0.0, 1.0, "turns", "circular", meaning)
-
-
 def _even(*names: str) -> dict[str, float]:
     return dict.fromkeys(names, 1.0)
 
@@ -83,8 +79,8 @@ FRAMES: Final = ("black", "tortoise", "gold", "red", "blue", "clear")
 BACKGROUND_PALETTES: Final = 16
 CLOTH_PALETTES: Final = 16
 HAT_COLOURS: Final = 10
-PATTERN_SCALES: Final = ("fine", "medium", "coarse")
-PATTERN_ANGLES: Final = ("0", "45", "90", "135")
+PATTERN_SCALES: Final = ("fine", "coarse")
+PATTERN_ANGLES: Final = ("0", "90")
 FRECKLE_VARIANTS: Final = 4
 
 _I: Final = "identity"
@@ -134,7 +130,6 @@ TABLE: Final[tuple[Factor, ...]] = (
         "where the freckles are (1 mirrors 0, 3 mirrors 2)",
     ),
     _flat(_I, "age", 0.0, 1.0, "relative", "strength of the age lines"),
-    _turns(_I, "hair_phase", "where locks, strands and curls lie"),
     _flat(_F, "yaw", -40.0, 40.0, "degrees", "face turned to the image's right (positive)"),
     _flat(_F, "pitch", -20.0, 20.0, "degrees", "face turned up (positive)"),
     _flat(_F, "roll", -8.0, 8.0, "degrees", "head tilted counter-clockwise (positive)"),

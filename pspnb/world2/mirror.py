@@ -6,9 +6,6 @@ the mean of left and right. `ONE_SIDED` lists what that is, `mirrored` gives the
 
 from typing import Final
 
-import torch
-from torch import Tensor
-
 from pspnb.world2.factors import Factors
 
 ONE_SIDED: Final[tuple[tuple[str, str], ...]] = (
@@ -17,24 +14,13 @@ ONE_SIDED: Final[tuple[tuple[str, str], ...]] = (
     ("gaze_x", "the direction of the eyes: the average looks ahead"),
     ("light_azimuth", "the side of the light: the average is lit from the front"),
     ("hair_part", "the side of the parting: the average is a faint parting in the middle"),
-    ("hair_phase", "where locks and curls lie: the average is smooth hair"),
     ("freckle_variant", "places of single freckles: the average is an even tint"),
     ("earring_left", "a single earring: the average is a pale one on both sides"),
     ("earring_right", "a single earring: the average is a pale one on both sides"),
-    ("background_angle", "the slant of 45 and 135 degrees: the average is chequered or grey"),
-    ("cloth_angle", "the slant of 45 and 135 degrees: the average is chequered or plain"),
 )
 """Rows of (factor, what averaging a picture with its mirror image loses). Every other factor is left alone by a mirror."""
 
 _NEGATED: Final = ("yaw", "roll", "gaze_x", "light_azimuth", "hair_part")
-_SLANTED: Final = (0, 3, 2, 1)  # 0, 45, 90, 135 degrees in a mirror
-
-
-def _turned(phase: Tensor) -> Tensor:
-    """Half a turn minus the phase, in [0, 1)."""
-    out = 0.5 - phase
-    out = out - torch.floor(out)
-    return torch.where(out >= 1.0, 0.0, out)
 
 
 def mirrored(factors: Factors) -> Factors:
@@ -48,7 +34,4 @@ def mirrored(factors: Factors) -> Factors:
     out["earring_left"], out["earring_right"] = factors["earring_right"], factors["earring_left"]
     variant = factors["freckle_variant"]
     out["freckle_variant"] = variant + 1 - 2 * (variant % 2)
-    out["hair_phase"] = _turned(factors["hair_phase"])
-    for name in ("background_angle", "cloth_angle"):
-        out[name] = torch.tensor(_SLANTED, device=factors[name].device)[factors[name]]
     return out

@@ -1,9 +1,9 @@
 """The prior of the world: which factors a z ~ N(0, I) stands for, and which z stands for given factors.
 
 A generator that imitates the renderer needs a teacher's answer for every z, so the factors are a fixed function of z (imitative
-learning, DiscoFaceGAN, Deng et al. 2020, section 3.1): a continuous factor is a quantile of one normal, a circular one the angle
-of two, a categorical one the largest of as many normals as it has choices, each biased to its frequency. `numbers` turns factors
-into what a mapping network reads. Chapter: "StyleGAN2 from the inside".
+learning, DiscoFaceGAN, Deng et al. 2020, section 3.1): a continuous factor is a quantile of one normal, a categorical one the
+largest of as many normals as it has choices, each biased to its frequency. `numbers` turns factors into what a mapping network
+reads. Chapter: "StyleGAN2 from the inside".
 """
 
 import math
@@ -25,9 +25,7 @@ _ROOT_HALF: Final = math.sqrt(0.5)
 
 
 def _width(factor: Factor) -> int:
-    if factor.kind == "categorical":
-        return len(factor.weights)
-    return 2 if factor.distribution == "circular" else 1
+    return len(factor.weights) if factor.kind == "categorical" else 1
 
 
 def _slots() -> tuple[dict[str, slice], int]:
@@ -81,10 +79,6 @@ def factors_of(z: Float[Tensor, " b k"]) -> Factors:
         if factor.kind == "categorical":
             bias = torch.tensor(category_bias(factor.weights), dtype=torch.float64, device=z.device)
             out[factor.name] = (part + bias).argmax(1)
-        elif factor.distribution == "circular":
-            turns = torch.atan2(part[:, 1], part[:, 0]) / (2 * math.pi)
-            turns = (turns - torch.floor(turns)).float()
-            out[factor.name] = torch.where(turns >= 1.0, torch.zeros_like(turns), turns)
         else:
             u = 0.5 * (1.0 + torch.erf(part[:, 0] * _ROOT_HALF))
             out[factor.name] = _from_quantile(factor, u).float().clamp(factor.low, factor.high)
@@ -96,7 +90,7 @@ def factors_of(z: Float[Tensor, " b k"]) -> Factors:
 def z_of(factors: Factors, *, seed: int = 0) -> Float[Tensor, " b k"]:
     """A z that stands for exactly these factors (continuous ones to float32 rounding and 1e-6 of their range).
 
-    What the factors leave open (the losers of a choice, the radius of an angle) is drawn from `seed`. ValueError for factors
+    What the factors leave open (the losers of a choice) is drawn from `seed`. ValueError for factors
     that are missing, misshapen or out of range.
     """
     n = validate(factors)
@@ -106,10 +100,6 @@ def z_of(factors: Factors, *, seed: int = 0) -> Float[Tensor, " b k"]:
         slot, value = SLOTS[factor.name], factors[factor.name].detach().cpu()
         if factor.kind == "categorical":
             z[:, slot] = _choose(z[:, slot], value.long(), category_bias(factor.weights))
-        elif factor.distribution == "circular":
-            radius = torch.linalg.vector_norm(z[:, slot], dim=1).clamp(min=1e-3)
-            angle = 2 * math.pi * value.double()
-            z[:, slot] = torch.stack([angle.cos(), angle.sin()], 1) * radius[:, None]
         else:
             spare = torch.rand(n, generator=random, dtype=torch.float64)
             u = _to_quantile(factor, value.double(), spare).clamp(_EDGE, 1 - _EDGE)
@@ -182,8 +172,6 @@ def _bell_quantile(u: Tensor) -> Tensor:
 def _n_numbers(factor: Factor) -> int:
     if factor.kind == "categorical":
         return len(factor.weights)
-    if factor.distribution == "circular":
-        return 4
     return 1 + (factor.distribution == "often_zero") + 2 * (factor.unit == "degrees")
 
 
@@ -192,7 +180,7 @@ N_NUMBERS: Final = sum(_n_numbers(f) for f in TABLE)
 
 def numbers(factors: Factors) -> Float[Tensor, " b m"]:
     """Factors as numbers of about unit variance, m = `N_NUMBERS`: scaled values, a mark for "not zero", sines and cosines of
-    angles (and of twice the turns of a circular factor), standardised one-hot choices."""
+    angles, standardised one-hot choices."""
     columns: list[Tensor] = []
     for factor in TABLE:
         value = factors[factor.name]
@@ -200,10 +188,6 @@ def numbers(factors: Factors) -> Float[Tensor, " b m"]:
             p = torch.tensor(factor.weights, device=value.device)
             chosen = torch.nn.functional.one_hot(value.long(), len(p)).float()
             columns.append((chosen - p) / (p * (1 - p)).sqrt().clamp(min=0.25))
-            continue
-        if factor.distribution == "circular":
-            angle = 2 * math.pi * value.float()[:, None] * torch.tensor([1.0, 2.0], device=value.device)
-            columns.append(torch.cat([angle.sin(), angle.cos()], 1) * math.sqrt(2))
             continue
         middle, half = (factor.low + factor.high) / 2, (factor.high - factor.low) / 2
         v = (value.float()[:, None] - middle) / half

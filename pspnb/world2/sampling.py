@@ -45,8 +45,6 @@ def _draw(factor: Factor, key: int, index: Int64[Tensor, " b"]) -> Tensor:
     elif factor.distribution == "often_zero":
         zero = factor.weights[0]
         value = torch.where(u < zero, 0.0, factor.low + (factor.high - factor.low) * (u - zero) * (1.0 / (1.0 - zero)))
-    elif factor.distribution == "circular":
-        value = torch.floor(u * 2.0**24) * 2.0**-24  # below 1 in float32 too
     else:
         edges = torch.tensor(factor.weights, dtype=torch.float64).cumsum(0)[:-1]
         return (u[:, None] >= edges).sum(1)

@@ -32,7 +32,7 @@ def opening(x: Tensor, y: Tensor, s: Measured) -> Tensor:
     # Partings lift the hairline into an arch at the part; fringes are straight; a comb's teeth make it less than perfect.
     v = (y + 0.08).mul_(s.inv_open_top).clamp_(min=0.0)
     v2 = v * v
-    teeth = sin_turns(x * 8.3 + s.hair_phase).mul_(v).mul_(0.022)
+    teeth = sin_turns(x * 8.3 + 0.25).mul_(v).mul_(0.022)
     v2 = (v2 * 0.5).add_(0.5).mul_(v2)
     return u.mul_(u).add_(v2).add_(1e-6).sqrt_().sub_(1.0).sub_(teeth).mul_(s.open_half)
 
@@ -51,7 +51,7 @@ def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Measured, *, hanging: bool, c
         cx, cz = x / (width + 1e-3), (z + 0.13 + 0.10 * drop) * (1.0 / 0.50)
         column = (cx.mul_(cx).add_(cz.mul_(cz)).sqrt_().sub_(1.0)).mul_(0.5)
         d = smin(d, smax(column, y - 0.25, 0.2), 0.16)
-        edge = s.curtain_end + 0.03 * sin_turns(x * 2.3 + s.hair_phase)
+        edge = s.curtain_end + 0.03 * sin_turns(x * 2.3 + 0.25)
     else:
         edge = s.hair_bottom + s.hair_slope * (z + 0.02)  # lower towards the nape
     d = smax(d, edge - y, 0.05)
@@ -84,10 +84,10 @@ def curl_warp(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
 
 def _curls(x: Tensor, y: Tensor, z: Tensor, s: Measured) -> Tensor:
     """Bumps of two sizes."""
-    f, phase = s.curl_freq, s.hair_phase
+    f = s.curl_freq
     x, y = curl_warp(x, y, z)
-    wave = sin_turns(x * f + phase) * sin_turns(y * f + 0.1) * sin_turns(z * f + 0.3)
-    fine = sin_turns(x * f * 2.3 + phase) * sin_turns(y * f * 2.1 - z) * sin_turns(z * f * 2.2 + y)
+    wave = sin_turns(x * f + 0.25) * sin_turns(y * f + 0.1) * sin_turns(z * f + 0.3)
+    fine = sin_turns(x * f * 2.3 + 0.25) * sin_turns(y * f * 2.1 - z) * sin_turns(z * f * 2.2 + y)
     return (wave + 0.5 * fine) * 1.4
 
 

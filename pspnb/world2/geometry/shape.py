@@ -31,8 +31,8 @@ _HAIR_COLUMNS = (
 
 # Cycles of a pattern per head unit (35 px at 64 px), fine to coarse. Nothing repeats within 6 px: finer patterns neither
 # read well as a thumbnail nor can a small network hold them.
-WALL_CYCLES = (3.0, 2.2, 1.6)
-CLOTH_CYCLES = (4.4, 3.4, 2.6)
+WALL_CYCLES = (3.0, 1.6)
+CLOTH_CYCLES = (3.4, 2.6)
 
 
 def _lookup(table: tuple[tuple[float, ...], ...], index: Tensor) -> Tensor:
@@ -164,15 +164,12 @@ def _derived(m: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _patterns(f: Factors) -> dict[str, Tensor]:
     """Directions as cosine and sine, scales as cycles per unit."""
-    half = 0.5**0.5
-    slant = torch.tensor([0.0, -half, 0.0, half])[f["background_angle"]]
     out = {
-        "hair_phase": f["hair_phase"], "sun_x": 0.8 * slant, "fade_x": slant,
-        "fade_y": torch.tensor([1.0, half, -1.0, half])[f["background_angle"]],
+        "fade": torch.tensor([1.0, -1.0])[f["background_angle"]],
     }  # fmt: skip
     for name, cycles in (("background", WALL_CYCLES), ("cloth", CLOTH_CYCLES)):
-        out[f"{name}_cos"] = torch.tensor([1.0, half, 0.0, -half])[f[f"{name}_angle"]]
-        out[f"{name}_sin"] = torch.tensor([0.0, half, 1.0, half])[f[f"{name}_angle"]]
+        out[f"{name}_cos"] = torch.tensor([1.0, 0.0])[f[f"{name}_angle"]]
+        out[f"{name}_sin"] = torch.tensor([0.0, 1.0])[f[f"{name}_angle"]]
         out[f"{name}_cycles"] = torch.tensor(cycles)[f[f"{name}_scale"]]
     return out
 

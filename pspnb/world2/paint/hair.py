@@ -22,14 +22,12 @@ def paint_hair(s: Samples, p: tuple[Tensor, Tensor, Tensor], n: tuple[Tensor, Te
     u = u + side * 0.10 * (y - 0.3) * (y - 0.3)
     flat = 1.0 - s.fuzz
     wide = (s.curl <= 0.014).float()
-    # every wave moves by whole turns when the phase goes once round
-    phase = s.hair_phase
-    locks = sin_turns(u * 3.2 + phase)
-    wisps = sin_turns(u * 6.9 + 2.0 * phase + 0.25)
+    locks = sin_turns(u * 3.2 + 0.25)
+    wisps = sin_turns(u * 6.9 + 0.75)
     tone = 0.075 * locks * carry(3.5) + 0.075 * wisps * carry(8.0) * flat
     lift = s.head_x1 * n[0] + s.head_y1 * n[1] + s.head_d1 * n[2] - 0.42 - 0.10 * locks
     if fine := carry(22.0):
-        hairs = sin_turns(u * 17.0 + phase) * 0.6 + 0.4 * sin_turns(u * 27.0 + phase)
+        hairs = sin_turns(u * 17.0 + 0.25) * 0.6 + 0.4 * sin_turns(u * 27.0 + 0.25)
         tone = tone + 0.085 * hairs * fine * flat
         lift = lift - 0.05 * hairs * fine
     tone = tone * (0.35 + 0.65 * wide)
@@ -37,7 +35,7 @@ def paint_hair(s: Samples, p: tuple[Tensor, Tensor, Tensor], n: tuple[Tensor, Te
         tone = tone + _curl_tone(p, s, carry) * (1.0 - wide)
     if s.has("fuzz") and (fine := carry(17.0)):
         wx, wy = curl_warp(x, y, z)
-        tone = tone + 0.07 * fine * sin_turns(wx * 15.0 + phase) * sin_turns(wy * 16.0 - z * 7.0) * s.fuzz
+        tone = tone + 0.07 * fine * sin_turns(wx * 15.0 + 0.25) * sin_turns(wy * 16.0 - z * 7.0) * s.fuzz
     # sheen: a band where the surface looks half up, broken by the locks
     sheen = bump(lift * lift * 7.0) * (0.10 + 0.10 * s.key_g) * flat
     c.gloss = c.gloss + sheen * (0.35 + s.hair_r)
@@ -53,6 +51,6 @@ def paint_hair(s: Samples, p: tuple[Tensor, Tensor, Tensor], n: tuple[Tensor, Te
 def _curl_tone(p: tuple[Tensor, Tensor, Tensor], s: Samples, carry) -> Tensor:
     """Light and dark of curls, and of the ringlets in them."""
     x, y = curl_warp(*p)
-    curls = sin_turns(x * s.curl_freq * 2.3 + s.hair_phase) * sin_turns(y * s.curl_freq * 2.1 - p[2])
-    ringlets = sin_turns(x * (7.0 + 0.4 * sin_turns(y * 3.3)) + s.hair_phase)
+    curls = sin_turns(x * s.curl_freq * 2.3 + 0.25) * sin_turns(y * s.curl_freq * 2.1 - p[2])
+    ringlets = sin_turns(x * (7.0 + 0.4 * sin_turns(y * 3.3)) + 0.25)
     return 0.13 * curls * carry(7.0) + 0.10 * ringlets * carry(8.0) * (1.0 - s.fuzz)

@@ -1,7 +1,7 @@
 """Patterns of clothes and walls. Every pattern gives weights in [0, 1] that mix curated colours.
 
-Every pattern lies where its mirror image is the same pattern, with 45 and 135 degrees exchanged (see `world2.mirror`): lattices
-have a cell's centre in the middle of the picture, waves a crest. Edges are soft: a wall lies behind the focus.
+Every pattern lies where its mirror image is the same picture: lattices have a cell's centre in the middle, waves a crest. Edges
+are soft: a wall lies behind the focus.
 """
 
 import torch
@@ -88,7 +88,7 @@ def weave(x: Tensor, y: Tensor, z: Tensor, s: Samples, carry) -> tuple[Tensor, T
 
 
 def _gradient(a, b, x, y, s):
-    return ramp(x * s.fade_x + y * s.fade_y, 1.0, -1.0)
+    return ramp(y * s.fade, 1.0, -1.0)
 
 
 def _stripes(a, b, x, y, s):
@@ -107,18 +107,15 @@ def _tiles(a, b, x, y, s):
 
 
 def _waves(a, b, x, y, s):
-    # upright ones part in the middle, slanted ones bend the other way in a mirror
-    b = torch.where(s.background_cos == 0, b.abs(), b)
-    bend = torch.where(s.background_cos < 0, -0.20, 0.20) * sin_turns(a * 0.5 + 0.25)
-    return _soft_square(sin_turns(b * 0.8 + 0.25 + bend), 1.1) * 0.75
+    b = torch.where(s.background_cos == 0, b.abs(), b)  # upright ones part in the middle
+    return _soft_square(sin_turns(b * 0.8 + 0.25 + 0.20 * sin_turns(a * 0.5 + 0.25)), 1.1) * 0.75
 
 
 def _rays(a, b, x, y, s):
-    # the sun stands above the person, or to the side that the direction says
-    cx, cy = x - s.sun_x, y - 0.85
+    cx, cy = x, y - 0.85  # the sun stands above the person
     turn = cx / (cx.abs() + cy.abs() + 1e-3)
     turn = torch.where(cy < 0, 2.0 - turn, turn)
-    return _soft_square(sin_turns(turn * (5.0 - s.background_scale) + 0.25), 1.2) * 0.65
+    return _soft_square(sin_turns(turn * (5.0 - 2.0 * s.background_scale) + 0.25), 1.2) * 0.65
 
 
 def _leaves(a, b, x, y, s):
