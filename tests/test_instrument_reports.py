@@ -78,13 +78,6 @@ def test_a_known_error_is_reported_in_the_factors_unit(data: FacetsArrays) -> No
     assert report["pose_error_degrees"] == pytest.approx(1, rel=1e-4)
 
 
-def test_circular_errors_go_the_short_way_round(monkeypatch) -> None:
-    monkeypatch.setattr(reports, "CIRCULAR", ("yaw",))
-    numbers = reports.factor_numbers("yaw", torch.tensor([0.98, 0.5]), torch.tensor([0.02, 0.5]))
-    assert numbers["error_yaw"] == pytest.approx(0.02, abs=1e-6)
-    assert numbers["cosine_yaw"] == pytest.approx((1 + 0.96858) / 2, abs=1e-4)
-
-
 def test_a_factor_that_no_image_shows_is_left_out(data: FacetsArrays) -> None:
     bare = data.take((data.factors["glasses"] == 0).nonzero()[:, 0])
     report = reports.factors_report(Oracle(bare), bare)

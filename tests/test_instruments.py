@@ -19,7 +19,6 @@ from pspnb.training import instrument_losses
 from pspnb.training.arrays import FacetsArrays, render_arrays, to_unit
 from pspnb.training.factor_targets import (
     AMBIGUOUS,
-    CIRCULAR,
     HEADS,
     RANGES,
     SHOWN_BY,
@@ -92,7 +91,7 @@ def test_outputs_have_the_promised_shapes_and_units() -> None:
     assert e.shape == (2, 128) and torch.allclose(e.norm(dim=1), torch.ones(2))
     parsing = ParsingNet(refine=1).eval()
     assert parsing(x).shape == (2, 19, 64, 64) and parsing.labels(x).shape == (2, 64, 64)
-    factors = FactorNet(heads=HEADS, ranges=RANGES, circular=CIRCULAR).eval()
+    factors = FactorNet(heads=HEADS, ranges=RANGES).eval()
     raw, read = factors(x), factors.predict(x)
     assert set(raw) == set(HEADS) and raw["hair_style"].shape == (2, len(BY_NAME["hair_style"].names))
     for name, value in read.items():
@@ -111,26 +110,6 @@ def test_units_of_the_factor_instrument() -> None:
     for raw, degrees in ((-1.0, -40.0), (0.0, 0.0), (0.5, 20.0), (3.0, 40.0)):
         net.head.bias.data.fill_(raw)
         assert net.predict(torch.zeros(1, 3, 64, 64))["yaw"].item() == pytest.approx(degrees)
-
-
-@pytest.mark.parametrize("turns", [0.0, 0.1, 0.25, 0.5, 0.75, 0.999])
-@pytest.mark.parametrize("length", [0.2, 1.0, 3.0])
-def test_circular_outputs_are_sine_and_cosine_of_any_length(turns: float, length: float) -> None:
-    net = FactorNet(heads={"yaw": 1, "phase": 2}, ranges={"yaw": (-40.0, 40.0)}, circular=("phase",)).eval()
-    net.head.weight.data.zero_()
-    angle = 2 * math.pi * turns
-    net.head.bias.data.copy_(torch.tensor([0.0, length * math.sin(angle), length * math.cos(angle)]))
-    read = net.predict(torch.zeros(1, 3, 64, 64))["phase"].item()
-    assert read == pytest.approx(turns, abs=1e-6) and 0 <= read < 1
-
-
-def test_a_phase_just_below_zero_is_no_whole_turn() -> None:
-    net = FactorNet(heads={"phase": 2}, ranges={}, circular=("phase",)).eval()
-    net.head.weight.data.zero_()
-    net.head.bias.data.copy_(torch.tensor([-1e-12, 1.0]))
-    assert net.predict(torch.zeros(1, 3, 64, 64))["phase"].item() == 0
-    with pytest.raises(ValueError, match="two outputs .* phase"):
-        FactorNet(heads={"phase": 1}, ranges={}, circular=("phase",))
 
 
 @pytest.mark.parametrize("net", [PerceptualNet(widths=(4, 8, 8, 8, 8)), PerceptualJudge(widths=(4, 8, 8, 8))])
@@ -207,11 +186,6 @@ def test_factor_loss_is_the_sum_over_factors_that_show(data: FacetsArrays) -> No
             low, high = RANGES[name]
             squared += float(((part[:, 0] - (2 * (truth - low) / (high - low) - 1)).square() * weight).mean())
             numbers += 1
-        elif name in CIRCULAR:
-            angle = truth * 2 * math.pi
-            squared += float(((part[:, 0] - angle.sin()).square() * weight).mean())
-            squared += float(((part[:, 1] - angle.cos()).square() * weight).mean())
-            numbers += 2
         else:
             log = part.log_softmax(1).gather(1, truth[:, None])[:, 0]
             entropy -= float((log * weight).mean())
@@ -228,8 +202,6 @@ def test_perfect_outputs_cost_nothing(data: FacetsArrays) -> None:
         if name in RANGES:
             low, high = RANGES[name]
             outputs.append((2 * (truth - low) / (high - low) - 1)[:, None])
-        elif name in CIRCULAR:
-            outputs.append(torch.stack([(truth * 2 * math.pi).sin(), (truth * 2 * math.pi).cos()], 1))
         else:
             outputs.append(50.0 * torch.nn.functional.one_hot(truth, width))
     loss, _ = FactorLoss()(torch.cat(outputs, 1), FactorTargets.of(data.factors))
@@ -246,12 +218,10 @@ def test_what_nothing_shows_is_not_asked_for() -> None:
 
 
 def moved(name: str, factors: Factors) -> Tensor:
-    """Another value of a factor for every row: the next choice, half a turn on, or the other half of the range."""
+    """Another value of a factor for every row: the next choice, or the other half of the range."""
     factor, value = BY_NAME[name], factors[name]
     if factor.kind == "categorical":
         return (value + 1) % len(factor.names)
-    if name in CIRCULAR:
-        return (value + 0.5) % 1.0
     return torch.where(value > (factor.low + factor.high) / 2, factor.low, factor.high)
 
 
@@ -281,7 +251,7 @@ def test_ambiguous_patterns_have_another_direction() -> None:
         part, named = gate.removesuffix("_pattern"), BY_NAME[gate].names
         for kind in named:
             f = edit(sample_factors(6, range(2)), **{gate: kind, f"{part}_angle": 0, f"{part}_scale": 1})
-            pair = render(f, 64).image, render(edit(f, **{f"{part}_angle": 2}), 64).image
+            pair = render(f, 64).image, render(edit(f, **{f"{part}_angle": 1}), 64).image
             same = float((pair[0] - pair[1]).abs().mean()) < 1e-3
             assert same == (kind in AMBIGUOUS[gate] or kind in ("plain", "zigzag")), (gate, kind)
 

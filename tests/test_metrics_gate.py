@@ -23,7 +23,7 @@ from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualNet, PlainEmbedder
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.checkpoint import save_checkpoint
-from pspnb.training.factor_targets import CIRCULAR, HEADS, RANGES
+from pspnb.training.factor_targets import HEADS, RANGES
 from pspnb.training.imitation import ImitationConfig, build_generator
 from pspnb.world2 import CLASS_ID
 from pspnb.world2.prior import Z_DIM
@@ -81,7 +81,7 @@ def test_the_renderer_as_a_generator_passes_every_line_that_compares_with_the_tr
 
 
 def untrained() -> Instruments:
-    factors = FactorNet(heads=HEADS, ranges=RANGES, circular=CIRCULAR, widths=(8, 8, 8), feature_dim=16)
+    factors = FactorNet(heads=HEADS, ranges=RANGES, widths=(8, 8, 8), feature_dim=16)
     networks = (PerceptualNet(widths=(8, 8)), ParsingNet(widths=(8, 8, 8)), factors)
     return Instruments(*(n.eval() for n in (*networks, PlainEmbedder())))
 
@@ -294,9 +294,7 @@ def test_the_share_of_equal_halves_has_no_doubt() -> None:
     assert found.lo == pytest.approx(2) and found.hi == pytest.approx(2)
 
 
-def test_errors_of_circular_factors_go_the_shorter_way_round() -> None:
-    gap = error("hair_phase", torch.tensor([0.95, 0.1, 0.3]), torch.tensor([0.05, 0.2, 0.8]))
-    torch.testing.assert_close(gap, torch.tensor([0.1, 0.1, 0.5]))
+def test_errors_of_numbers_are_absolute_differences_in_their_unit() -> None:
     assert float(error("yaw", torch.tensor([-39.0]), torch.tensor([39.0]))) == 78
 
 

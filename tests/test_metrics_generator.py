@@ -9,7 +9,7 @@ from pspnb.models import zoo
 from pspnb.nn.instruments import FactorNet, ParsingNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, render_arrays, to_unit
-from pspnb.training.factor_targets import CIRCULAR, HEADS, RANGES
+from pspnb.training.factor_targets import HEADS, RANGES
 from pspnb.world2 import identity_of, sample_factors
 
 CHANNELS = {4: 8, 8: 8, 16: 8, 32: 8, 64: 8}
@@ -26,7 +26,7 @@ def networks() -> dict[str, torch.nn.Module]:
     generator = Generator(64, style_dim=16, n_mlp=2, channels=CHANNELS, noise=False)
     return {
         "generator": generator,
-        "factors": FactorNet(heads=HEADS, ranges=RANGES, circular=CIRCULAR).eval(),
+        "factors": FactorNet(heads=HEADS, ranges=RANGES).eval(),
         "parsing": ParsingNet().eval(),
     }
 

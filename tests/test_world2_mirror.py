@@ -1,4 +1,4 @@
-"""Equal factors are equal pictures: nothing hashed, phases wrap, and a mirror is a change of factors."""
+"""Equal factors are equal pictures: nothing hashed, and a mirror is a change of factors."""
 
 import pytest
 import torch
@@ -6,8 +6,6 @@ import torch
 from pspnb.world2 import BY_NAME, CLASS_ID, TABLE, edit, mirror_labels, render, sample_factors
 from pspnb.world2.factors import BACKGROUND_PATTERNS, CLOTH_PATTERNS, HAIR_STYLES
 from pspnb.world2.mirror import ONE_SIDED, mirrored
-
-CIRCULAR = tuple(f.name for f in TABLE if f.distribution == "circular")
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +16,9 @@ def pair():
     f = edit(
         f,
         background_pattern=i % 8,
-        background_angle=i // 8 % 4,
+        background_angle=i // 8 % 2,
         cloth_pattern=i % 7,
-        cloth_angle=i // 7 % 4,
+        cloth_angle=i // 7 % 2,
         hair_style=i % 10,
     )
     a, b = render(f, 64), render(mirrored(f), 64)
@@ -54,20 +52,7 @@ def test_mirroring_twice_is_nothing_and_the_table_says_what_changes():
     changed = {name for name in f if not torch.equal(once[name], f[name])}
     assert changed == {name for name, _ in ONE_SIDED}
     for name in f:
-        apart = (twice[name] - f[name]).abs().double()
-        if name in CIRCULAR:
-            apart = torch.minimum(apart, 1.0 - apart)
-        assert apart.max() < 1e-6, name
-
-
-def test_a_phase_wraps():
-    """0 and 1 are the same picture, and a small step over the seam is as small as one elsewhere."""
-    f = sample_factors(9, 32)
-    for name in CIRCULAR:
-        low, high, over, before, after = (render(edit(f, **{name: v}), 32).image for v in (0.0, 1.0, 0.98, 0.48, 0.50))
-        assert (low - high).abs().max() < 1e-3, name
-        assert (low - over).abs().mean() < 1.5 * (before - after).abs().mean() + 1e-4, name
-        assert (low - render(edit(f, **{name: 0.5}), 32).image).abs().mean() > 1e-3, name
+        assert torch.equal(twice[name], f[name]), name
 
 
 def test_nothing_hangs_on_the_index():
