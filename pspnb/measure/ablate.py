@@ -41,6 +41,7 @@ from pspnb.measure.reconstruction import (
 )
 from pspnb.models import zoo
 from pspnb.models.psp import PSP
+from pspnb.recipes.scales import FACETS64
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +232,7 @@ def _provenance(
     models: Mapping[str, PSP], left_out: list[str], *, seed: int, device: str, seconds: float
 ) -> dict[str, Any]:
     shipped = zoo.available()
-    names = [name for name in ("facets64/generator", *models) if name in shipped]
+    names = [name for name in (FACETS64.shipped("generator"), *models) if name in shipped]
     return {
         **stamp(seed=seed, device=device),
         "all_threads": all_threads(),
