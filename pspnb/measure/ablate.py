@@ -90,9 +90,16 @@ def table1(
     images, other_views = facets_views(n, seed=seed)
     judge, distance = facets_instruments(device)
     result, measured = table_of(
-        loaded, images.to(device), judge=judge, distance=distance, n_optimise=n_optimise, seed=seed, turns=turns,
-        turns_optimise=turns_optimise, progress=progress,
-    )  # fmt: skip
+        loaded,
+        images.to(device),
+        judge=judge,
+        distance=distance,
+        n_optimise=n_optimise,
+        seed=seed,
+        turns=turns,
+        turns_optimise=turns_optimise,
+        progress=progress,
+    )
     result["reference"] = reference(judge, images.to(device), other_views.to(device), measured, seed=seed)
     result["provenance"] = _provenance(loaded, left_out, seed=seed, device=device, seconds=time.monotonic() - began)
     out = Path(out)

@@ -16,7 +16,7 @@ from pspnb.nn.instruments import PerceptualNet
 from pspnb.recipes.scales import FACETS64, FACETS128
 from pspnb.training.arrays import split_arrays
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.gan import GanConfig, GanStepper, with_overrides
+from pspnb.training.gan import GanConfig, GanStepper
 from pspnb.training.imitation import SHIPPED, ImitationConfig, ImitationStepper, shipped_state
 from pspnb.training.lessons import Lessons, draw_lessons
 from pspnb.training.loop import Every, fit
@@ -105,7 +105,8 @@ def train_generator(
     at_least(1, steps=steps, batch=batch, images=n_images)
     seed_in_range(seed)
     device = pick_device(device)
-    config = with_overrides(generator_config(scale, preset, device=device), steps=steps, batch=batch, seed=seed)
+    said = given(steps=steps, batch=batch, seed=seed)
+    config = replace(generator_config(scale, preset, device=device), **said)
     return fit_generator(config, out=out, resume=resume, device=device, n_images=n_images, progress=progress)
 
 

@@ -20,7 +20,7 @@ from pspnb.errors import PspnbError
 from pspnb.models.runs import RunFolder
 from pspnb.recipes.encoders import SECOND_PART, TRAINING, train_encoder
 from pspnb.recipes.generators import imitation_config, train_imitation
-from pspnb.recipes.instruments import train_instrument
+from pspnb.recipes.instruments import instrument_config, train_instrument
 from pspnb.recipes.recipe import EncoderRecipe
 from pspnb.recipes.scales import FACETS64
 from pspnb.recipes.variants import model_name
@@ -28,7 +28,7 @@ from pspnb.shipping.encoders import add_history, ship_encoder
 from pspnb.shipping.generators import ship_imitation
 from pspnb.shipping.instruments import ship_instrument
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.instruments import INSTRUMENTS, instrument_config
+from pspnb.training.instruments import INSTRUMENTS
 from pspnb.training.journal import read_journal
 
 
