@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parent))
 from _second import blur_zero_insert, linear, modconv_per_sample
 
 from pspnb.losses import IdentityLoss, LossWeights, LPIPSLoss

@@ -4,7 +4,7 @@
 
 Compared are, with the same random weights and the same codes:
   published   per-sample weights in a grouped convolution, separate zero-insertion and two-dimensional blur
-              (tests/_second.py, the form of the published code without its CUDA kernels)
+              (benchmarks/_second.py, the form of the published code without its CUDA kernels)
   ours        scaled activations, shared weights, channels_last (pspnb.nn.stylegan2)
   ours, bf16  the same under torch.autocast(..., torch.bfloat16), where the CPU computes in it
 The encoder is the same convolutions in both forms; what differs is the memory format. Takes about a minute; needs 4 GB.
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parent))
 from _second import synthesize_per_sample
 
 from pspnb.files.provenance import commit, hardware

@@ -46,7 +46,9 @@ from pspnb.nn.backbones import FaceEmbedder
 from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.nn.instruments import PerceptualNet
 from pspnb.nn.stylegan2 import Generator
-from pspnb.recipes.encoders import BATCH, TRAINING, VARIANTS, build_psp, facets_losses
+from pspnb.recipes.encoders import TRAINING, facets_losses
+from pspnb.recipes.scales import FACETS64, FFHQ1024
+from pspnb.recipes.variants import VARIANTS, build_psp
 from pspnb.tasks import TASKS
 from pspnb.training.data import Batches, Pair, PairArrays
 from pspnb.training.encoder import EncoderStepper
@@ -59,8 +61,8 @@ NOTE = (
     "cpus, others were working on this machine, and wall_s measures them too"
 )
 # The recipe's own batch and larger ones: 8 at both scales when this was written.
-CPU_BATCHES = tuple(sorted({BATCH["facets64"], 16}))
-GPU_BATCHES = {"facets64": (*CPU_BATCHES, 64), "ffhq1024": (8, 32)}
+CPU_BATCHES = tuple(sorted({TRAINING[FACETS64.name, "cpu"].batch, 16}))
+GPU_BATCHES = {FACETS64.name: (*CPU_BATCHES, 64), FFHQ1024.name: (8, 32)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +86,20 @@ class Setting:
 def networks(scale: str) -> tuple[PSP, nn.Module, IdentityLoss, EncoderConfig, int]:
     """Model, distance, identity loss, recipe and image size of a scale; what is not shipped has random weights."""
     torch.manual_seed(0)
-    if scale == "facets64":
+    if scale == FACETS64.name:
         from pspnb.models.zoo import load_shipped
 
-        generator = load_shipped("facets64/generator")
+        generator = load_shipped(FACETS64.shipped("generator"))
         assert isinstance(generator, Generator)
-        return build_psp(TASK, VARIANTS["psp"], generator=generator), *facets_losses(), TRAINING[scale], 64
-    if scale == "ffhq1024":
-        model = build_psp(TASK, VARIANTS["psp"], generator=Generator(1024), scale=scale)
-        return model, LPIPSLoss(random_trunk=True), IdentityLoss(FaceEmbedder()), TRAINING[scale], 256
+        return (
+            build_psp(TASK, VARIANTS["psp"], generator=generator),
+            *facets_losses(),
+            TRAINING[scale, "cpu"].config,
+            64,
+        )
+    if scale == FFHQ1024.name:
+        model = build_psp(TASK, VARIANTS["psp"], generator=Generator(FFHQ1024.size), scale=FFHQ1024)
+        return model, LPIPSLoss(random_trunk=True), IdentityLoss(FaceEmbedder()), TRAINING[scale, "cpu"].config, 256
     small: dict[str, Any] = {"style_dim": 8, "input_size": 32, "units": (1, 1, 1, 1), "widths": (8, 8, 8, 16, 16)}
     face = FaceEmbedder(input_size=16, units=(1, 1, 1, 1), widths=(8, 8, 8, 16, 16), embedding_dim=8)
     if scale == "tiny facets":

@@ -17,13 +17,9 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
-from pspnb.checks import at_least, seed_in_range
 from pspnb.errors import PspnbError
-
-
-def _option(metavar: str) -> Any:
-    """An option that may be left out; its help says what happens then, not "(default: None)"."""
-    return arg(metavar=metavar, help_behavior_hint="")
+from pspnb.recipes.recipe import EncoderRecipe, option
+from pspnb.recipes.scales import FACETS64, SCALES
 
 
 @dataclass(frozen=True)
@@ -36,35 +32,35 @@ class Translate:
     """Image, folder of images (with sub-folders), or a file of latent codes to render (.safetensors, .npy, .pt)."""
     output: Path
     """Output folder; it gets the sub-folders of the input."""
-    generator: Annotated[str | None, _option("NAME_OR_FILE")] = None
+    generator: Annotated[str | None, option("NAME_OR_FILE")] = None
     """The generator that a run was trained on, if its file was moved since."""
-    codes: Annotated[Path | None, _option("PATH")] = None
+    codes: Annotated[Path | None, option("PATH")] = None
     """Also save the latent code of every input to this .safetensors file."""
     n_samples: int = 0
     """Write N variants of each input instead of one output: the styles --layers are sampled anew for each."""
-    mix: Annotated[str | None, _option("PATH")] = None
+    mix: Annotated[str | None, option("PATH")] = None
     """Take the styles --layers of every output from this image (or file with one latent code) instead of the input."""
-    layers: Annotated[str | None, _option("TEXT")] = None
+    layers: Annotated[str | None, option("TEXT")] = None
     """Styles to sample or mix, counted from 0, such as 8-17 or 4,6,8-10; default: depends on the task."""
-    alpha: Annotated[float | None, _option("X")] = None
+    alpha: Annotated[float | None, option("X")] = None
     """Blend these styles with those of the input: 0 keeps the input's, 1 replaces them; default: depends on the task."""
-    seed: Annotated[int | None, _option("N")] = None
+    seed: Annotated[int | None, option("N")] = None
     """Random seed for the sampled styles; default: 0."""
-    direction: Annotated[str | None, _option("PATH")] = None
+    direction: Annotated[str | None, option("PATH")] = None
     """Edit: add this latent direction (.safetensors, .npy, .pt), times --strength, to every code."""
-    strength: Annotated[float | None, _option("X")] = None
+    strength: Annotated[float | None, option("X")] = None
     """How far to go along --direction; negative goes the other way."""
-    task: Annotated[str | None, _option("TEXT")] = None
+    task: Annotated[str | None, option("TEXT")] = None
     """Task of the model, if its file does not say: inversion, sketch, segmentation, super_resolution, ..."""
-    factor: Annotated[int | None, _option("N")] = None
+    factor: Annotated[int | None, option("N")] = None
     """Super-resolution only: downsample each input by this factor first."""
-    resize: Annotated[int | None, _option("PX")] = None
+    resize: Annotated[int | None, option("PX")] = None
     """Average-pool outputs to this size (256 in the published code); default: the generator's size."""
     side_by_side: bool = False
     """Put each input on the left of its output, in one image."""
     device: str = "auto"
     """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
-    batch_size: Annotated[int | None, _option("N")] = None
+    batch_size: Annotated[int | None, option("N")] = None
     """Images per batch; default: 8, or 1 for large images on a CPU."""
     format: Literal["png", "jpg", "webp"] = "png"
     """Output image format."""
@@ -112,7 +108,7 @@ class Align:
     """Output folder; it gets the sub-folders of the input."""
     size: int = 256
     """Width and height of the output in pixels."""
-    detector: Annotated[Path | None, _option("PATH")] = None
+    detector: Annotated[Path | None, option("PATH")] = None
     """File of the YuNet face detector; default: $PSPNB_YUNET, else downloaded once (0.3 MB)."""
     upright: bool = False
     """Skip the check for photographs that are rotated by 90 or 180 degrees."""
@@ -144,7 +140,7 @@ class Align:
 class Models:
     """List the shipped models with their metrics and licences, and download links of official checkpoints."""
 
-    name: Positional[Annotated[str | None, _option("NAME")]] = None
+    name: Positional[Annotated[str | None, option("NAME")]] = None
     """Print the full model card of this model."""
 
     def run(self) -> int:
@@ -174,11 +170,11 @@ class Facets:
     """Number of images."""
     size: int = 128
     """Width and height of the images in pixels, 16 to 1024."""
-    seed: Annotated[int | None, _option("N")] = None
+    seed: Annotated[int | None, option("N")] = None
     """Random seed for people and poses; default: 0."""
     split: Literal["train", "validation", "test"] | None = None
     """Export the first images of this split of the data set, instead of random people from --seed."""
-    set: Annotated[str | None, _option("NAME=VALUE,...")] = None
+    set: Annotated[str | None, option("NAME=VALUE,...")] = None
     """Fix factors in all images, such as yaw=0,hat=none (names and values: `pspnb.facets.TABLE`)."""
     overwrite: bool = False
     """Replace the output folder, if it is an earlier export and holds nothing else."""
@@ -201,173 +197,119 @@ class Facets:
         return 0
 
 
-@dataclass(frozen=True)
-class Train:
+@dataclass(frozen=True, kw_only=True)
+class Train(EncoderRecipe):
     """Train an encoder for a task; or a generator, or a measuring network (recognition, label maps, ...), of Facets."""
 
-    what: Positional[Annotated[str, arg(metavar="TASK|generator|imitation|instrument")]]
+    task: Positional[Annotated[str, arg(metavar="TASK|generator|imitation|instrument")]]
     """inversion, frontalization, sketch, segmentation, super_resolution, inpainting, ..., or generator (a GAN), or imitation (a
     generator taught by the renderer: every z has known factors), or instrument."""
+    name: Positional[Annotated[str | None, option("NAME")]] = None
+    """Instrument to train: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
     out: Path
     """Output folder for checkpoints, log and sample images."""
-    name: Positional[Annotated[str | None, _option("NAME")]] = None
-    """Instrument to train: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
-    scale: str = "facets64"
-    """Image size and networks: facets64; tasks also ffhq1024 (needs --generator, --identity, --data), generator also facets128."""
-    variant: str = "psp"
-    """Tasks: psp, a baseline (w, naive_wplus), or an ablation (no_id, no_lpips, wide_heads, ...); a wrong name lists all."""
-    data: Annotated[Path | None, _option("FOLDER")] = None
-    """Tasks: folder of training images (targets); default: Facets."""
-    sources: Annotated[Path | None, _option("FOLDER")] = None
-    """Tasks: folder of input images (label maps, sketches), with the same file names as the targets."""
-    validation: Annotated[Path | None, _option("FOLDER")] = None
-    """Tasks: folder of validation images, to choose the best checkpoint; default: those of Facets, or none with --data."""
-    generator: Annotated[str | None, _option("NAME_OR_FILE")] = None
-    """Tasks: pretrained generator (shipped model, official file, or run of `pspnb train generator`); default: the shipped one."""
-    identity: Annotated[Path | None, _option("PATH")] = None
-    """Tasks at ffhq1024: face-recognition weights (IR-SE50), for the identity loss and to initialise the encoder."""
-    lr: Annotated[float | None, _option("X")] = None
-    """Tasks: learning rate; default: from the recipe."""
-    decay_from: Annotated[float | None, _option("X")] = None
-    """Tasks: fraction of the steps (0 to 1) after which the learning rate decays to 0; default: from the recipe."""
-    lambdas: Annotated[str | None, _option("NAME=X,...")] = None
+    lambdas: Annotated[str | None, option("NAME=X,...")] = None  # type: ignore[assignment]
     """Tasks: loss weights to change, such as id=0.5,w_norm=0.0005."""
-    init: Annotated[str | None, _option("NAME_OR_FILE")] = None
-    """Tasks: trained encoder to fine-tune: a shipped model, a pSp checkpoint, or a run. Imitation: "shipped", or a run."""
-    seconds: Annotated[float | None, _option("X")] = None
+    seconds: Annotated[float | None, option("X")] = None
     """Imitation: time budget; the learning rate is low at its end, however many steps that makes; default: none."""
-    strict: bool = False
-    """Tasks: stop at an image that cannot be read; default: skip it with a warning."""
     tensorboard: bool = False
     """Tasks: also write TensorBoard events to the output folder."""
-    compile: bool = False
-    """Tasks and imitation: use torch.compile (about 2 minutes to start, then faster; on a CPU it needs a C++ compiler)."""
-    preset: Annotated[Literal["cpu", "gpu"] | None, _option("cpu|gpu")] = None
-    """Generator and imitation: hyperparameters for a CPU or a GPU; default: as --device."""
     resume: bool = False
     """Continue the run in the output folder from its last checkpoint."""
-    steps: Annotated[int | None, _option("N")] = None
-    """Number of training steps; default: from the recipe."""
-    batch: Annotated[int | None, _option("N")] = None
-    """Batch size (tasks, generator, imitation); default: from the recipe."""
-    images: Annotated[int | None, _option("N")] = None
-    """Use only the first N training images."""
-    seed: Annotated[int | None, _option("N")] = None
-    """Random seed; default: from the recipe."""
     device: str = "auto"
     """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
 
     def run(self) -> int:
         from pspnb.device import pick_device
+
+        self._refuse_strangers()
+        device = pick_device(self.device)
+        if self.task not in _OTHERS:
+            return self._task(device)
+        if self.task != "instrument" and self.name is not None:
+            raise PspnbError(f"expected no name after {self.task}, got {self.name!r}")
+        print(f"checkpoint -> {self._other(device)}")
+        return 0
+
+    def _other(self, device: str) -> Path:
+        """Trains a generator or an instrument; the checkpoint."""
         from pspnb.recipes.generators import train_generator, train_imitation
         from pspnb.recipes.instruments import train_instrument
 
-        self._refuse_strangers()
-        at_least(1, steps=self.steps, batch=self.batch, images=self.images)
-        seed_in_range(self.seed)
         common: dict[str, Any] = {"out": self.out, "resume": self.resume, "steps": self.steps, "seed": self.seed}
-        device = pick_device(self.device)
-        if self.what not in ("generator", "imitation", "instrument"):
-            return self._task(device)
-        if self.what != "instrument" and self.name is not None:
-            raise PspnbError(f"expected no name after {self.what}, got {self.name!r}")
-        if self.what == "imitation":
-            path = train_imitation(
-                **common, scale=self.scale, preset=self.preset, batch=self.batch, n_images=self.images, init=self.init,
-                seconds=self.seconds, compile=self.compile, device=device,
-            )  # fmt: skip
-        elif self.what == "generator":
-            path = train_generator(
-                **common, scale=self.scale, preset=self.preset, batch=self.batch, n_images=self.images, device=device
-            )
-        else:
+        common |= {"n_images": self.images, "device": device}
+        if self.task == "instrument":
             if self.name is None:
                 raise PspnbError("expected the name of an instrument: pspnb train instrument NAME --out FOLDER")
-            path = train_instrument(self.name, **common, n_images=self.images, device=device)
-        print(f"checkpoint -> {path}")
-        return 0
+            return train_instrument(self.name, **common)
+        common |= {"scale": self.scale, "preset": self.preset, "batch": self.batch}
+        if self.task == "generator":
+            return train_generator(**common)
+        return train_imitation(**common, init=self.init, seconds=self.seconds, compile=self.compile)
 
     def _refuse_strangers(self) -> None:
         """PspnbError for an option that this training does not use."""
-        if self.what == "generator":
-            used = {"scale", "preset", "batch", "images"}
-        elif self.what == "imitation":
-            used = {"scale", "preset", "batch", "images", "init", "seconds", "compile"}
-        elif self.what == "instrument":
-            used = {"name", "images"}
+        if self.task in _OTHERS:
+            used = {*_OTHERS[self.task], "task", "name", "out", "resume", "steps", "seed", "images", "device"}
+            strangers = [entry.name for entry in fields(self) if entry.name not in used]
         else:
-            used = {entry.name for entry in fields(self)} - {"preset", "seconds"}
-            if self.scale == "facets64":
+            strangers = ["preset", "seconds"]
+            if SCALES.get(self.scale, FACETS64).own_world:
                 _refuse_given(
-                    self, ("identity",), "belongs to other scales; facets64 has a recognition network of its own"
+                    self, ("identity",), f"belongs to other scales; {self.scale} has a recognition network of its own"
                 )
             if self.data is None:
                 _refuse_given(self, ("validation", "strict"), "belongs to --data FOLDER")
-        used |= {"what", "name", "out", "resume", "steps", "seed", "device"}
-        strangers = [entry.name for entry in fields(self) if entry.name not in used]
-        kind = self.what if self.what in ("generator", "imitation", "instrument") else f"the task {self.what}"
+        kind = self.task if self.task in _OTHERS else f"the task {self.task}"
         _refuse_given(self, strangers, f"is not an option of {kind}, which would be trained without regard to it")
 
     def _task(self, device: str) -> int:
         from pspnb.recipes.encoders import train_encoder
 
         if self.name is not None:
-            raise PspnbError(f"expected no name after the task {self.what}, got {self.name!r}")
-        outcome = train_encoder(
-            self.what,
-            out=self.out,
-            variant=self.variant,
-            scale=self.scale,
-            generator=self.generator,
-            identity=self.identity,
-            data=self.data,
-            sources=self.sources,
-            validation=self.validation,
-            resume=self.resume,
-            steps=self.steps,
-            batch=self.batch,
-            lr=self.lr,
-            decay_from=self.decay_from,
-            lambdas=_lambdas(self.lambdas),
-            init=self.init,
-            seed=self.seed or 0,
-            device=device,
-            n_images=self.images,
-            strict=self.strict,
-            tensorboard=self.tensorboard,
-            compile=self.compile,
-        )
+            raise PspnbError(f"expected no name after the task {self.task}, got {self.name!r}")
+        said = {entry.name: getattr(self, entry.name) for entry in fields(EncoderRecipe)}
+        recipe = EncoderRecipe(**said | {"lambdas": _lambdas(self.lambdas)})
+        outcome = train_encoder(recipe, out=self.out, resume=self.resume, device=device, tensorboard=self.tensorboard)
         state = "done" if outcome.finished else "stopped, continue with --resume"
         best = "" if outcome.best is None else f", best validation loss {outcome.best:.4f}"
         print(f"step {outcome.step} ({state}){best} -> {self.out}")
         return 0
 
 
+# What is trained beside the tasks, and the options that each of them alone uses.
+_OTHERS: dict[str, set[str]] = {
+    "generator": {"scale", "preset", "batch"},
+    "imitation": {"scale", "preset", "batch", "init", "seconds", "compile"},
+    "instrument": set(),
+}
+
+
 @dataclass(frozen=True)
 class Evaluate:
     """Compute metrics (identity similarity, LPIPS, MSE, PSNR, SSIM) with 95 % confidence intervals, of one model or of Table 1."""
 
-    what: Positional[Annotated[str | None, _option("RUN_OR_NAME")]] = None
+    what: Positional[Annotated[str | None, option("RUN_OR_NAME")]] = None
     """Shipped model, checkpoint file, or folder of a run."""
     table1: bool = False
     """Compare all shipped encoders, optimisation, and both combined, on the test split of Facets."""
     out: Path = Path("evaluation")
     """Output folder for metrics.json and worst.png (--table1: table1.json, table1.md and figures)."""
-    data: Annotated[Path | None, _option("FOLDER")] = None
+    data: Annotated[Path | None, option("FOLDER")] = None
     """Folder of test images (targets); default: the test split of Facets."""
-    sources: Annotated[Path | None, _option("FOLDER")] = None
+    sources: Annotated[Path | None, option("FOLDER")] = None
     """Folder of input images (label maps, sketches), with the same file names as the targets."""
-    n: Annotated[int | None, _option("N")] = None
+    n: Annotated[int | None, option("N")] = None
     """Use only the first N images; default: all (--table1: 1000)."""
-    n_optimise: Annotated[int | None, _option("N")] = None
+    n_optimise: Annotated[int | None, option("N")] = None
     """--table1: images for the two rows that are optimised; 0 skips them; default: 50."""
-    task: Annotated[str | None, _option("TEXT")] = None
+    task: Annotated[str | None, option("TEXT")] = None
     """Task of the model, if its file does not say."""
-    generator: Annotated[str | None, _option("NAME_OR_FILE")] = None
+    generator: Annotated[str | None, option("NAME_OR_FILE")] = None
     """The generator that the run was trained on, if its file was moved since."""
-    identity: Annotated[Path | None, _option("PATH")] = None
+    identity: Annotated[Path | None, option("PATH")] = None
     """Face-recognition weights to score models not trained on Facets; default: identity similarity is not computed."""
-    lpips: Annotated[Path | None, _option("PATH")] = None
+    lpips: Annotated[Path | None, option("PATH")] = None
     """AlexNet weights for LPIPS, for models not trained on Facets; default: downloaded once."""
     seed: int = 0
     """Random seed for confidence intervals and for random inputs of the task (such as downsampling factors)."""

@@ -157,7 +157,7 @@ def test_on_a_gpu(scale):
 
 def test_what_is_measured_where():
     cpu = bench.settings("cpu", 1)
-    assert {s.batch for s, _ in cpu} == {bench.BATCH["facets64"], 16}
+    assert {s.batch for s, _ in cpu} == {bench.TRAINING["facets64", "cpu"].batch, 16}
     assert all(s.clock == "cpu" and s.scale == "facets64" for s, _ in cpu)
     assert ["compiled" in forms for s, forms in sorted(cpu, key=lambda pair: pair[0].batch)] == [False, True]
     gpu = bench.settings("cuda", 1)

@@ -15,11 +15,12 @@ from pspnb.nn.stylegan2 import Generator
 from pspnb.shipping.generators import ship_generator
 from pspnb.training import gan_losses as losses
 from pspnb.training.critic import OnePassDiscriminator
-from pspnb.training.gan import GanConfig, GanStepper, lr_factor
+from pspnb.training.gan import GanConfig, GanStepper
 from pspnb.training.journal import read_journal
 from pspnb.training.loop import Every, fit
 from pspnb.training.order import batch_indices
 from pspnb.training.recorder import TrainingDiverged
+from pspnb.training.schedules import held_then_cosine
 
 CHANNELS = ((4, 8), (8, 8), (16, 8))
 TINY = GanConfig(
@@ -283,8 +284,8 @@ def test_order_shows_every_image_once_an_epoch_and_depends_on_nothing_else() -> 
 
 
 def test_learning_rate_schedule() -> None:
-    assert lr_factor(0.2, 0.75, 0.1) == 1.0 and lr_factor(1.0, 0.75, 0.1) == pytest.approx(0.1)
-    assert lr_factor(0.875, 0.75, 0.1) == pytest.approx(0.55) and lr_factor(1.0, 1.0, 0.1) == 1.0
+    assert held_then_cosine(0.2, 0.75, 0.1) == 1.0 and held_then_cosine(1.0, 0.75, 0.1) == pytest.approx(0.1)
+    assert held_then_cosine(0.875, 0.75, 0.1) == pytest.approx(0.55) and held_then_cosine(1.0, 1.0, 0.1) == 1.0
 
 
 def test_png_writer_is_read_back_exactly(tmp_path: Path) -> None:

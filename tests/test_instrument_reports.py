@@ -11,6 +11,7 @@ from pspnb.errors import PspnbError
 from pspnb.measure import instrument_reports as reports
 from pspnb.models.zoo import available, load_shipped
 from pspnb.recipes import instruments as recipes
+from pspnb.recipes.instruments import instrument_config
 from pspnb.shipping import all_instruments, instruments
 from pspnb.training.arrays import (
     FacetsArrays,
@@ -22,7 +23,7 @@ from pspnb.training.arrays import (
     to_unit,
 )
 from pspnb.training.factor_targets import HEADS
-from pspnb.training.instruments import InstrumentStepper, architecture, build_instrument, instrument_config
+from pspnb.training.instruments import InstrumentStepper, architecture, build_instrument
 from pspnb.training.lookalikes import LOOKALIKES, LOOKS, lookalike_arrays, lookalike_identity, lookalike_test
 from pspnb.world2 import CLASS_ID, IDENTITY_FACTORS, identity_of, sample_factors, sample_identity
 

@@ -13,6 +13,7 @@ from pspnb.errors import PspnbError
 from pspnb.measure.metrics import class_iou, confusion
 from pspnb.models.zoo import available, build, load_shipped
 from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualJudge, PerceptualNet, PlainEmbedder
+from pspnb.recipes.instruments import CONFIGS, instrument_config
 from pspnb.shipping.weights import Stage, clock, run, seconds_left, stages
 from pspnb.shipping.zoo_file import ship
 from pspnb.training import instrument_losses
@@ -27,20 +28,18 @@ from pspnb.training.factor_targets import (
     shown,
 )
 from pspnb.training.instruments import (
-    CONFIGS,
     INSTRUMENTS,
     InstrumentStepper,
     architecture,
     build_instrument,
     degrade,
-    instrument_config,
     may_train_on,
-    one_cycle,
     shift,
 )
 from pspnb.training.journal import read_journal
 from pspnb.training.loop import Every, fit
 from pspnb.training.margins import ArcFace, CurricularFace
+from pspnb.training.schedules import one_cycle
 from pspnb.world2 import BY_NAME, Factors, edit, identity_of, render, sample_factors
 
 

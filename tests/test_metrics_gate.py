@@ -350,7 +350,7 @@ def tiny_generator() -> Generator:
 
 def test_the_whole_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """The command writes where --out says, every line is printed, and a generator that fails is no error of the command."""
-    monkeypatch.setattr(gate, "load_generator", lambda name, device="cpu": tiny_generator())
+    monkeypatch.setattr(evaluate_generator, "load_generator", lambda name, device="cpu": tiny_generator())
     monkeypatch.setattr(evaluate_generator, "shipped_instruments", lambda **_: untrained())
     monkeypatch.setattr(evaluate_generator, "style_shares", partial(evaluate_generator.style_shares, pairs=8))
     out = tmp_path / "here"

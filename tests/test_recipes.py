@@ -14,7 +14,9 @@ from pspnb.models.load import load_translator
 from pspnb.models.runs import RunFolder
 from pspnb.nn.encoders import GradualStyleEncoder, NaiveWPlusEncoder, WEncoder
 from pspnb.nn.stylegan2 import Generator
-from pspnb.recipes import encoders
+from pspnb.recipes import encoders, starts, variants
+from pspnb.recipes.recipe import EncoderRecipe
+from pspnb.recipes.starts import images_seen
 from pspnb.shipping import encoders as ship_encoders
 from pspnb.shipping.weights import ENCODERS
 from pspnb.tasks import TASKS
@@ -36,11 +38,10 @@ def quick(monkeypatch):
             12, labels=19 if task.source == "labels" else None
         ),
     )
-    monkeypatch.setattr(encoders, "BATCH", {"facets64": 4})
     config = EncoderConfig(
         steps=4, lr=1e-3, average=0.5, validate_every=2, checkpoint_every=2, picture_every=0, log_every=1
     )
-    monkeypatch.setattr(encoders, "TRAINING", {"facets64": config})
+    monkeypatch.setattr(encoders, "TRAINING", {("facets64", "cpu"): encoders.Schedule(batch=4, config=config)})
 
 
 def small_generator() -> Generator:
@@ -49,15 +50,15 @@ def small_generator() -> Generator:
 
 def test_variants_change_what_they_say() -> None:
     g, task = small_generator(), TASKS["inversion"]
-    build = lambda name: encoders.build_psp(task, encoders.VARIANTS[name], generator=g)  # noqa: E731
+    build = lambda name: variants.build_psp(task, variants.VARIANTS[name], generator=g)  # noqa: E731
     psp = build("psp")
     assert isinstance(psp.encoder, GradualStyleEncoder) and set(psp.encoder.maps) == {0, 1, 2}
     assert isinstance(build("w").encoder, WEncoder) and isinstance(build("naive_wplus").encoder, NaiveWPlusEncoder)
     assert set(build("largest_map").encoder.maps) == {2} and set(build("smallest_map").encoder.maps) == {0}
     assert not build("from_zero").start_from_latent_avg and psp.start_from_latent_avg
-    weights = {name: encoders.loss_weights(task, encoders.VARIANTS[name]) for name in encoders.VARIANTS}
+    weights = {name: variants.loss_weights(task, variants.VARIANTS[name]) for name in variants.VARIANTS}
     assert weights["no_id"] == replace(task.weights, id=0.0) and weights["no_lpips"] == replace(task.weights, lpips=0.0)
-    assert encoders.loss_weights(task, encoders.VARIANTS["no_id"], {"w_norm": 0.5}).w_norm == 0.5
+    assert variants.loss_weights(task, variants.VARIANTS["no_id"], {"w_norm": 0.5}).w_norm == 0.5
     assert all(weights[n] == task.weights for n in weights if n not in ("no_id", "no_lpips"))
     w = build("w").encode(torch.zeros(1, 3, 64, 64))
     assert torch.equal(w - g.latent_avg, (w - g.latent_avg)[:, :1].expand_as(w)), (
@@ -66,13 +67,13 @@ def test_variants_change_what_they_say() -> None:
 
 
 def test_a_seed_gives_the_same_start_whatever_the_global_state() -> None:
-    task, variant, g = TASKS["inversion"], encoders.VARIANTS["psp"], small_generator()
+    task, variant, g = TASKS["inversion"], variants.VARIANTS["psp"], small_generator()
     torch.manual_seed(1)
-    a = encoders.build_psp(task, variant, generator=g, seed=3)
+    a = variants.build_psp(task, variant, generator=g, seed=3)
     before = torch.get_rng_state()
-    b = encoders.build_psp(task, variant, generator=g, seed=3)
+    b = variants.build_psp(task, variant, generator=g, seed=3)
     assert torch.equal(before, torch.get_rng_state())
-    c = encoders.build_psp(task, variant, generator=g, seed=4)
+    c = variants.build_psp(task, variant, generator=g, seed=4)
     pairs = list(zip(a.encoder.parameters(), b.encoder.parameters(), c.encoder.parameters(), strict=True))
     assert all(torch.equal(x, y) for x, y, _ in pairs) and any(not torch.equal(x, z) for x, _, z in pairs)
 
@@ -83,7 +84,7 @@ def test_every_encoder_fits_into_a_shipped_file(variant) -> None:
     from pspnb.shipping.zoo_file import MAX_BYTES, half
 
     g = zoo.load_shipped("facets64/generator")
-    psp = encoders.build_psp(TASKS["inversion"], encoders.VARIANTS[variant], generator=g)
+    psp = variants.build_psp(TASKS["inversion"], variants.VARIANTS[variant], generator=g)
     size = sum(t.numel() * t.element_size() for t in half(psp.encoder.state_dict()).values())
     assert size < MAX_BYTES - 50_000
     assert psp(torch.zeros(2, 3, 64, 64)).shape == (2, 3, 64, 64)
@@ -91,7 +92,9 @@ def test_every_encoder_fits_into_a_shipped_file(variant) -> None:
 
 @shipped
 def test_trained_shipped_and_loaded_again(quick, tmp_path, monkeypatch) -> None:
-    outcome = encoders.train_encoder("inversion", variant="no_id", out=tmp_path / "run", progress=False)
+    outcome = encoders.train_encoder(
+        EncoderRecipe(task="inversion", variant="no_id"), out=tmp_path / "run", progress=False
+    )
     assert outcome.finished and outcome.best is not None
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert "loss_lpips" in log[0] and "loss_id" not in log[0]
@@ -132,7 +135,7 @@ def torch_keys(path) -> list[str]:
 
 @shipped
 def test_a_run_on_another_generator_is_refused(quick, tmp_path) -> None:
-    encoders.train_encoder("inversion", out=tmp_path, progress=False)
+    encoders.train_encoder(EncoderRecipe(task="inversion"), out=tmp_path, progress=False)
     other = zoo.load_shipped("facets64/generator")
     with torch.no_grad():
         next(other.parameters()).add_(1e-3)
@@ -144,7 +147,7 @@ def test_a_run_on_another_generator_is_refused(quick, tmp_path) -> None:
 @pytest.mark.parametrize("task", ["frontalization", "sketch", "segmentation", "super_resolution", "inpainting"])
 def test_every_task_trains_from_its_recipe(quick, tmp_path, task) -> None:
     """The losses are those that the task weighs, and the best encoder is the one of the lowest validation."""
-    outcome = encoders.train_encoder(task, out=tmp_path, steps=4, progress=False)
+    outcome = encoders.train_encoder(EncoderRecipe(task=task, steps=4), out=tmp_path, progress=False)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     validations = [record for record in log if "val_loss" in record]
     assert outcome.finished and [r["step"] for r in validations] == [2, 4]
@@ -165,7 +168,7 @@ def test_command_line(quick, tmp_path, capsys) -> None:
     assert "--resume" in capsys.readouterr().err
     assert main(["train", "inversion", "--out", str(tmp_path / "r"), "--steps", "3", "--batch", "4", "--resume"]) == 0
     assert "step 3" in capsys.readouterr().out
-    recipe = encoders.recipe_of(tmp_path / "r")
+    recipe = RunFolder(tmp_path / "r").read_recipe()
     assert {"task": "inversion", "variant": "psp", "scale": "facets64"}.items() <= recipe.items()
     assert recipe["generator"] == "facets64/generator" and recipe["architecture"]["class"] == "GradualStyleEncoder"
     assert main(["train", "inversion", "--variant", "no_id", "--out", str(tmp_path / "r"), "--resume"]) == 2
@@ -177,7 +180,9 @@ def test_a_run_is_a_row_of_an_ablation(quick, tmp_path) -> None:
     from pspnb.measure.ablate_runs import ablation_rows
     from pspnb.measure.on_facets import facets_instruments
 
-    encoders.train_encoder("inversion", variant="w", lambdas={"id": 0.5}, out=tmp_path / "w-id", progress=False)
+    encoders.train_encoder(
+        EncoderRecipe(task="inversion", variant="w", lambdas={"id": 0.5}), out=tmp_path / "w-id", progress=False
+    )
     judge, distance = facets_instruments()
     x = tiny_arrays(6).images.float() / 127.5 - 1
     row = ablation_rows(tmp_path, images=x, judge=judge, distance=distance)["rows"]["w-id"]
@@ -196,14 +201,15 @@ def test_a_run_starts_from_a_trained_encoder(quick, tmp_path, capsys) -> None:
     given, trained = zoo.load_shipped("facets64/inversion_w"), load_translator(tmp_path / "a")
     for (name, theirs), mine in zip(given.encoder.named_parameters(), trained.encoder.parameters(), strict=True):
         assert torch.allclose(theirs, mine, atol=1e-6), name
-    outcome = encoders.train_encoder("inversion", variant="w", init=tmp_path / "a", out=tmp_path / "b", progress=False)
-    assert outcome.finished and encoders.recipe_of(tmp_path / "b")["init"] == str(tmp_path / "a")
+    recipe = EncoderRecipe(task="inversion", variant="w", init=str(tmp_path / "a"))
+    outcome = encoders.train_encoder(recipe, out=tmp_path / "b", progress=False)
+    assert outcome.finished and RunFolder(tmp_path / "b").read_recipe()["init"] == str(tmp_path / "a")
     # Both know what their start had seen, and the curve of the second goes on where that of the first ends.
-    shipped_images = encoders.images_seen("facets64/inversion_w")
+    shipped_images = images_seen("facets64/inversion_w")
     own = [load_checkpoint(RunFolder(tmp_path / r).to_use()) for r in "ab"]
     own = [state["step"] * state["identity"]["batch"] for state in own]
-    assert shipped_images > 10_000 and encoders.recipe_of(tmp_path / "a")["init_images"] == shipped_images
-    assert encoders.images_seen(tmp_path / "b") == shipped_images + sum(own)
+    assert shipped_images > 10_000 and RunFolder(tmp_path / "a").read_recipe()["init_images"] == shipped_images
+    assert images_seen(tmp_path / "b") == shipped_images + sum(own)
     history = tmp_path / "history.json"
     history.write_text(json.dumps({"w": {"images": [8, shipped_images, 10**9], "val_loss": [3.0, 2.0, 1.0]}}))
     for _ in range(2):  # again changes nothing
@@ -218,7 +224,7 @@ def test_a_run_starts_from_a_trained_encoder(quick, tmp_path, capsys) -> None:
     assert json.loads(card.read_text())["images"] == shipped_images + own[0]
     for wrong, message in (
         (["inversion", "--init", "facets64/inversion_w"], "choose the task and the --variant"),
-        (["inversion", "--init", "facets64/identity"], "expected a pSp to start from"),
+        (["inversion", "--init", "facets64/identity"], "expected a model that translates images"),
         (["inversion", "--init", "nowhere.pt"], "nowhere.pt"),
     ):
         assert main(["train", *wrong, "--out", str(tmp_path / "c")]) == 2
@@ -238,36 +244,37 @@ def test_lambdas_of_ones_own(quick, tmp_path) -> None:
 
 def test_the_generator_of_a_file_to_start_from_is_the_default(quick, tmp_path, monkeypatch) -> None:
     """At the paper's scale a pSp file brings its generator; another one can still be asked for."""
-    import pspnb
     from pspnb.nn.backbones import FaceEmbedder
 
     g = small_generator()
-    given = encoders.build_psp(TASKS["inversion"], encoders.VARIANTS["psp"], generator=g)
+    given = variants.build_psp(TASKS["inversion"], variants.VARIANTS["psp"], generator=g)
     seen: list = []
 
     def stop(*, generator, **_):
         seen.append(generator)
         raise PspnbError("far enough")
 
-    monkeypatch.setattr(pspnb, "load", lambda file: given)
+    monkeypatch.setattr(encoders, "load_translator", lambda file: given)
     face = FaceEmbedder(input_size=16, units=(1, 1, 1, 1), widths=(8, 8, 8, 16, 16), embedding_dim=8)
-    monkeypatch.setattr(pspnb, "load_identity", lambda file: face)
-    monkeypatch.setattr(encoders, "TRAINING", {"ffhq1024": EncoderConfig(steps=1)})
+    monkeypatch.setattr(encoders, "load_identity", lambda file: face)
+    schedule = encoders.Schedule(batch=4, config=EncoderConfig(steps=1))
+    monkeypatch.setattr(encoders, "TRAINING", {("ffhq1024", "cpu"): schedule})
     monkeypatch.setattr(encoders, "LPIPSLoss", torch.nn.Identity)
     monkeypatch.setattr(encoders, "build_psp", lambda task, kind, **k: stop(**k))
     with pytest.raises(PspnbError, match="far enough"):
-        encoders.train_encoder(
-            "inversion", scale="ffhq1024", init="x.pt", identity="r.pth", out=tmp_path, progress=False
-        )
+        recipe = EncoderRecipe(task="inversion", scale="ffhq1024", init="x.pt", identity="r.pth")
+        encoders.train_encoder(recipe, out=tmp_path, progress=False)
     assert seen == [g]
 
 
 @shipped
 def test_a_run_is_evaluated_from_the_command_line(quick, tmp_path, capsys, monkeypatch) -> None:
-    from pspnb.training import data
+    from pspnb.measure import evaluate_encoder
 
-    monkeypatch.setattr(data, "facets_arrays", lambda task, split, size, n=None, progress=True: tiny_arrays(6))
-    encoders.train_encoder("inversion", variant="w", out=tmp_path / "r", progress=False)
+    monkeypatch.setattr(
+        evaluate_encoder, "facets_arrays", lambda task, split, size, n=None, progress=True: tiny_arrays(6)
+    )
+    encoders.train_encoder(EncoderRecipe(task="inversion", variant="w"), out=tmp_path / "r", progress=False)
     assert main(["evaluate", str(tmp_path / "r"), "--out", str(tmp_path / "e")]) == 0
     printed = capsys.readouterr().out
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())["metrics"]
@@ -321,26 +328,25 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, capsys) -> None:
 
 def test_the_encoder_starts_from_face_recognition(tmp_path, monkeypatch) -> None:
     """Stem and body are copied, heads are not; a sketch's stem of one channel stays; another architecture is refused."""
-    import pspnb
     from pspnb.nn.backbones import FaceEmbedder
 
     small = {"units": (1, 1, 1, 1), "widths": (8, 8, 8, 16, 16)}
     recognition = FaceEmbedder(input_size=32, embedding_dim=8, **small)
-    monkeypatch.setattr(pspnb, "load_identity", lambda file: recognition)
+    monkeypatch.setattr(starts, "load_identity", lambda file: recognition)
     encoder = GradualStyleEncoder(10, style_dim=8, input_size=64, **small)
     head = encoder.styles[0].linear.weight.clone()
-    encoders.start_from_recognition(encoder, "x.pth")
+    starts.start_from_recognition(encoder, "x.pth")
     theirs, mine = recognition.state_dict(), encoder.state_dict()
     assert all(torch.equal(mine[k], v) for k, v in theirs.items() if k.startswith(("input_layer", "body")))
     assert torch.equal(head, encoder.styles[0].linear.weight)
     sketch = GradualStyleEncoder(10, style_dim=8, input_size=64, in_channels=1, **small)
     stem = sketch.input_layer[0].weight.clone()
-    encoders.start_from_recognition(sketch, "x.pth")
+    starts.start_from_recognition(sketch, "x.pth")
     assert torch.equal(stem, sketch.input_layer[0].weight)
     assert torch.equal(sketch.state_dict()["body.0.res_layer.1.weight"], theirs["body.0.res_layer.1.weight"])
     wide = GradualStyleEncoder(10, style_dim=8, input_size=64, units=(1, 1, 1, 1), widths=(8, 8, 8, 8, 8))
     with pytest.raises(PspnbError, match="expected an IR-SE50"):
-        encoders.start_from_recognition(wide, "x.pth")
+        starts.start_from_recognition(wide, "x.pth")
 
 
 @pytest.mark.skipif("facets64/inversion" not in zoo.available(), reason="facets64/inversion is not shipped yet")
@@ -351,7 +357,7 @@ def test_shipped_encoders_reconstruct_people_they_never_saw() -> None:
     x = render(sample_factors("test", range(48)), 64).image
     error = {}
     for variant in ENCODERS:
-        psp = zoo.load_shipped(encoders.model_name("inversion", variant))
+        psp = zoo.load_shipped(variants.model_name("inversion", variant))
         with torch.no_grad():
             error[variant] = float((psp(x) - x).square().mean())
             mean = float((psp.decode(psp.latent_avg[None]) - x).square().mean())

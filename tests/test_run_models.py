@@ -1,6 +1,7 @@
 """What was trained can be used: runs, their checkpoints and their exports wherever a model or a generator is expected."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,17 @@ import pspnb
 from pspnb.cli import main
 from pspnb.editing.translate import task_of
 from pspnb.errors import LoadError, PspnbError
+from pspnb.measure import evaluate_encoder
 from pspnb.models import official, zoo
 from pspnb.models.load import load_run, load_translator
 from pspnb.models.psp import PSP
 from pspnb.nn.instruments import ParsingNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.recipes import encoders
+from pspnb.recipes.encoders import train_encoder
+from pspnb.recipes.recipe import EncoderRecipe
+from pspnb.recipes.scales import SCALES
+from pspnb.recipes.starts import images_seen
 
 pytestmark = pytest.mark.skipif("facets64/generator" not in zoo.available(), reason="needs the shipped generator")
 
@@ -30,14 +36,15 @@ def world(tmp_path_factory):
     (folder / "photos").mkdir()
     for i in range(8):
         Image.fromarray(uint8_image(f"p{i}", 64, 64, 3)).save(folder / "photos" / f"{i}.png")
-    data = {"data": folder / "photos", "steps": 1, "batch": 2, "progress": False, "device": "cpu"}
+    one = EncoderRecipe(task="inversion", data=folder / "photos", steps=1, batch=2)
+    run = {"progress": False, "device": "cpu"}
     out = ["--out", f"{folder}/gan", "--images", "8", "--batch", "4", "--steps", "1", "--device", "cpu"]
     assert main(["train", "generator", *out]) == 0
-    encoders.train_encoder("inversion", out=folder / "mine", **data)
-    encoders.train_encoder("frontalization", out=folder / "on_gan", generator=folder / "gan", **data)
-    encoders.train_encoder("inversion", variant="w", out=folder / "w", **data)
-    encoders.train_encoder("inversion", variant="naive_wplus", out=folder / "wplus", **data)
-    encoders.train_encoder("inversion", variant="from_zero", out=folder / "from_zero", **data)
+    train_encoder(one, out=folder / "mine", **run)
+    train_encoder(replace(one, task="frontalization", generator=str(folder / "gan")), out=folder / "on_gan", **run)
+    train_encoder(replace(one, variant="w"), out=folder / "w", **run)
+    train_encoder(replace(one, variant="naive_wplus"), out=folder / "wplus", **run)
+    train_encoder(replace(one, variant="from_zero"), out=folder / "from_zero", **run)
     return folder
 
 
@@ -95,7 +102,7 @@ def test_translate_evaluate_and_init_take_all_of_them(world, tmp_path, capsys):
         assert main(["train", "inversion", "--init", str(model), "--out", str(out / "run"), *common]) == 0
         before, after = pspnb.load(model).encoder.parameters(), pspnb.load(out / "run").encoder.parameters()
         assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=True))
-        assert encoders.images_seen(out / "run") == (2 if model.name == "export.pt" else 4)
+        assert images_seen(out / "run") == (2 if model.name == "export.pt" else 4)
     assert pictures[0] == pictures[1] == pictures[2]
     assert task_of(load_translator(world / "on_gan")).name == "frontalization"
     assert "written" in capsys.readouterr().out
@@ -158,22 +165,26 @@ def test_an_instrument_and_strangers(world, tmp_path):
 def test_a_run_of_the_other_scale_is_used_like_any(world, tmp_path, monkeypatch):
     """ffhq1024 with small networks: a generator from a file, no losses that need downloads."""
     small = {"units": [1, 1, 1, 1], "widths": [4, 4, 4, 4, 8], "head_channels": 4}
-    monkeypatch.setitem(encoders._NETWORKS, "ffhq1024", {"psp": small})
+    monkeypatch.setattr(encoders, "scale_named", lambda name: replace(SCALES[name], encoders={"psp": small}))
     official.save_generator(tiny_generator(), tmp_path / "g.pt")
-    options = {
-        "data": world / "photos",
-        "steps": 1,
-        "batch": 2,
-        "progress": False,
-        "lambdas": {"id": 0.0, "lpips": 0.0},
-    }
-    options |= {"scale": "ffhq1024", "device": "cpu"}
-    encoders.train_encoder("inversion", out=tmp_path / "a", generator=tmp_path / "g.pt", **options)
+    recipe = EncoderRecipe(
+        task="inversion",
+        scale="ffhq1024",
+        data=world / "photos",
+        steps=1,
+        batch=2,
+        lambdas={"id": 0.0, "lpips": 0.0},
+    )
+    run = {"progress": False, "device": "cpu"}
+    train_encoder(replace(recipe, generator=str(tmp_path / "g.pt")), out=tmp_path / "a", **run)
     model = pspnb.load(tmp_path / "a")
     assert (model.input_size, model.decoder.size, model.encoder.widths) == (256, 32, (4, 4, 4, 4, 8))
-    encoders.train_encoder("inversion", out=tmp_path / "b", init=tmp_path / "a", **options)
+    train_encoder(replace(recipe, init=str(tmp_path / "a")), out=tmp_path / "b", **run)
     assert torch.equal(pspnb.load(tmp_path / "b").decoder.input.input, model.decoder.input.input)
     official.save_psp(model, tmp_path / "export.pt")
     assert torch.equal(_draw(pspnb.load(tmp_path / "export.pt")), _draw(model))
     arguments = ["translate", "--model", str(tmp_path / "b"), "--input", str(world / "photos" / "0.png")]
     assert main([*arguments, "--output", str(tmp_path / "o")]) == 0 and Path(tmp_path / "o" / "0.png").exists()
+    evaluated = ["evaluate", str(tmp_path / "b"), "--data", str(world / "photos"), "--out", str(tmp_path / "e")]
+    monkeypatch.setattr(evaluate_encoder, "_instruments", lambda *_: (None, None, {}))
+    assert main([*evaluated, "--device", "cpu"]) == 0 and (tmp_path / "e" / "metrics.json").exists()

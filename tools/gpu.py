@@ -125,7 +125,7 @@ def check(out: Path, device: str, sizes: Sizes) -> None:
         z = torch.randn(n, generator.z_dim)
         note["largest difference"] = _apart(generator, z, device)
     with report.part("encoder") as note, torch.no_grad():
-        from pspnb.recipes.encoders import encoder_architecture, variant_named
+        from pspnb.recipes.variants import encoder_architecture, variant_named
         from pspnb.tasks import task_named
 
         encoder = build(encoder_architecture(task_named("inversion"), variant_named("psp"), generator=generator)).eval()
@@ -178,18 +178,12 @@ def _imitation(sizes: Sizes, device: str, *, images: int) -> Any:
 def _encoder_rate(device: str, out: Path, *, batch: int, steps: int, **options: Any) -> dict[str, float]:
     from pspnb.models.runs import RunFolder
     from pspnb.recipes.encoders import train_encoder
+    from pspnb.recipes.recipe import EncoderRecipe
     from pspnb.training.journal import read_journal
 
-    train_encoder(
-        out=out,
-        steps=steps,
-        batch=batch,
-        device=device,
-        n_images=max(2 * batch, 64),
-        progress=False,
-        preset="gpu",
-        **options,
-    )
+    images = max(2 * batch, 64)
+    recipe = EncoderRecipe(task="inversion", preset="gpu", steps=steps, batch=batch, images=images, **options)
+    train_encoder(recipe, out=out, device=device, progress=False)
     rates = [r["images_per_s"] for r in read_journal(RunFolder(out).log) if r.get("images_per_s")]
     return {"batch": batch, "images_per_s": rates[-1] if rates else float("nan")}
 
@@ -242,7 +236,7 @@ def _seconds(run: Any, device: str, times: int) -> float:
 
 @dataclass(frozen=True)
 class Job:
-    """A training in a process of its own. `kind` and `name` say which; `options` go to `train_encoder`."""
+    """A training in a process of its own. `kind` and `name` say which; `options` go into its `EncoderRecipe`."""
 
     kind: str
     name: str
@@ -252,7 +246,7 @@ class Job:
 
 
 # A few replayed steps of an encoder on what the zoo holds: whether the encoders will run, known before their turn comes.
-SMOKE = Job("study", "smoke", options=(("steps", 120), ("replay", True), ("n_images", 512)))
+SMOKE = Job("study", "smoke", options=(("steps", 120), ("replay", True), ("images", 512)))
 
 
 def shipped_jobs(sizes: Sizes) -> list[Job]:
@@ -437,35 +431,36 @@ def _draw_lookalikes(runs: Path, device: str, sizes: Sizes) -> None:
 def _train_encoder(job: dict[str, Any], options: dict[str, Any], runs: Path, device: str, sizes: Sizes) -> None:
     from pspnb.models.runs import RunFolder
     from pspnb.recipes.encoders import train_encoder
+    from pspnb.recipes.recipe import EncoderRecipe
     from pspnb.shipping.encoders import add_history, ship_encoder
     from pspnb.training.journal import read_journal
 
     folder = runs / job["name"]
-    common: dict[str, Any] = {"variant": job["variant"], "device": device, "progress": False}
+    options = {"variant": job["variant"]} | options
     if _tiny(sizes):
-        common |= {"batch": 4, "n_images": 64}
-        options = {k: v for k, v in options.items() if k != "n_images"} | (
-            {"steps": 4} if "n_images" in options else {}
-        )
+        options |= {"batch": 4, "images": 64} | ({"steps": 4} if "images" in options else {})
     if seconds := options.pop("seconds", None):
-        rate = _steps_per_second(folder.with_name(folder.name + "_rate"), common | options, sizes)
+        rate = _steps_per_second(folder.with_name(folder.name + "_rate"), options, device, sizes)
         options["steps"] = max(int(rate * seconds) // 250 * 250, 4 if _tiny(sizes) else 250)
         print(f"{rate:.1f} steps a second: {options['steps']} steps", flush=True)
-    train_encoder(out=folder, resume=True, **common, **options)
+    recipe = EncoderRecipe(task="inversion", **options)
+    train_encoder(recipe, out=folder, resume=True, device=device, progress=False)
     if job["ship_as"]:
         ship_encoder(folder, variant=job["variant"], name=job["ship_as"])
         if any("val_loss" in r for r in read_journal(RunFolder(folder).log)):
             add_history(folder, job["name"], folder / "history.json")
 
 
-def _steps_per_second(folder: Path, options: dict[str, Any], sizes: Sizes) -> float:
+def _steps_per_second(folder: Path, options: dict[str, Any], device: str, sizes: Sizes) -> float:
     """Measured on the first steps of a run that is thrown away, beside whatever else this machine does."""
     from pspnb.models.runs import RunFolder
     from pspnb.recipes.encoders import train_encoder
+    from pspnb.recipes.recipe import EncoderRecipe
     from pspnb.training.journal import read_journal
 
     steps = 4 if _tiny(sizes) else 300
-    train_encoder(out=folder, **options, steps=steps)
+    recipe = EncoderRecipe(task="inversion", **options | {"steps": steps})
+    train_encoder(recipe, out=folder, device=device, progress=False)
     last = [r for r in read_journal(RunFolder(folder).log) if r.get("images_per_s")][-1:]
     return last[0]["images_per_s"] / (last[0]["images"] / last[0]["step"]) if last else 4.0
 

@@ -34,6 +34,7 @@ class Edits:
         return [psp.mix(codes, self.layers, other[None].to(codes), self.alpha) for other in self.injected]
 
 
+@torch.no_grad()
 def planned_edits(
     psp: PSP,
     task: Task,
@@ -61,7 +62,7 @@ def planned_edits(
     if n_samples and other is not None:
         raise PspnbError("--n-samples takes styles from random codes, --mix from a picture; expected one of them")
     chosen, alpha = _layers(psp, task, layers, alpha)
-    injected = _random_codes(psp, n_samples, seed) if other is None else other[None]
+    injected = psp.random_codes(n_samples, seed=seed) if other is None else other[None]
     return Edits(shift, injected, chosen, alpha)
 
 
@@ -75,10 +76,3 @@ def _layers(
     if alpha is not None and not 0 <= alpha <= 1:
         raise PspnbError(f"expected an alpha within 0 and 1, got {alpha}")
     return tuple(layers), alpha
-
-
-@torch.no_grad()
-def _random_codes(psp: PSP, n: int, seed: int) -> Float[Tensor, " n m d"]:
-    """Codes of random faces, drawn on the CPU, so the same on every device."""
-    z = torch.randn(n, psp.decoder.z_dim, generator=torch.Generator().manual_seed(seed))
-    return psp.from_z(z.to(psp.latent_avg))

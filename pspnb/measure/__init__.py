@@ -1,1 +1,1 @@
-"""Measuring a generator that has an answer key: every z has true factors, so its errors are measured, not estimated."""
+"""Metrics, and evaluations of encoders, of generators that have an answer key, and of instruments."""

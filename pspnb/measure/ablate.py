@@ -41,6 +41,7 @@ from pspnb.measure.reconstruction import (
 )
 from pspnb.models import zoo
 from pspnb.models.psp import PSP
+from pspnb.recipes.scales import FACETS64
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +90,16 @@ def table1(
     images, other_views = facets_views(n, seed=seed)
     judge, distance = facets_instruments(device)
     result, measured = table_of(
-        loaded, images.to(device), judge=judge, distance=distance, n_optimise=n_optimise, seed=seed, turns=turns,
-        turns_optimise=turns_optimise, progress=progress,
-    )  # fmt: skip
+        loaded,
+        images.to(device),
+        judge=judge,
+        distance=distance,
+        n_optimise=n_optimise,
+        seed=seed,
+        turns=turns,
+        turns_optimise=turns_optimise,
+        progress=progress,
+    )
     result["reference"] = reference(judge, images.to(device), other_views.to(device), measured, seed=seed)
     result["provenance"] = _provenance(loaded, left_out, seed=seed, device=device, seconds=time.monotonic() - began)
     out = Path(out)
@@ -231,7 +239,7 @@ def _provenance(
     models: Mapping[str, PSP], left_out: list[str], *, seed: int, device: str, seconds: float
 ) -> dict[str, Any]:
     shipped = zoo.available()
-    names = [name for name in ("facets64/generator", *models) if name in shipped]
+    names = [name for name in (FACETS64.shipped("generator"), *models) if name in shipped]
     return {
         **stamp(seed=seed, device=device),
         "all_threads": all_threads(),

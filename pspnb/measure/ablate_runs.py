@@ -1,6 +1,6 @@
 """The ablations that the paper only mentions, from the folders of their runs: curves, and numbers at equal steps.
 
-A run's folder is named by its variant (`pspnb.recipes.encoders.VARIANTS`), and by a seed where there are several: "psp",
+A run's folder is named by its variant (`pspnb.recipes.variants.VARIANTS`), and by a seed where there are several: "psp",
 "w", "largest_map", "psp-1". Chapter: "Ablations".
 """
 
@@ -22,7 +22,9 @@ from pspnb.measure.reconstruction import intervals, measure
 from pspnb.models.load import load_translator
 from pspnb.models.psp import PSP
 from pspnb.models.runs import RunFolder
-from pspnb.recipes.encoders import BATCH, VARIANTS
+from pspnb.recipes.encoders import TRAINING
+from pspnb.recipes.scales import FACETS64
+from pspnb.recipes.variants import VARIANTS
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.journal import read_journal
 
@@ -57,7 +59,9 @@ def ablation_rows(
                 f"{folder.name}: {'no validation yet' if variant in VARIANTS else 'no variant of this name'}"
             )
             continue
-        batch = next((r["images"] / r["step"] for r in journal if r.get("images")), BATCH["facets64"])
+        batch = next(
+            (r["images"] / r["step"] for r in journal if r.get("images")), TRAINING[FACETS64.name, "cpu"].batch
+        )
         rows[folder.name] = _row(folder, variant, records, batch)
         fresh.append(folder.name)
     if not fresh:

@@ -9,9 +9,11 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from pspnb.measure.reconstruction import METRICS, Interval
+from pspnb.recipes.variants import model_name
 
-PSP_ROW, W_ROW, NAIVE_ROW = "facets64/inversion", "facets64/inversion_w", "facets64/inversion_naive_wplus"
-NO_ID, NO_LPIPS = "facets64/inversion_no_id", "facets64/inversion_no_lpips"
+PSP_ROW, W_ROW, NAIVE_ROW, NO_ID, NO_LPIPS = (
+    model_name("inversion", variant) for variant in ("psp", "w", "naive_wplus", "no_id", "no_lpips")
+)
 OPTIMISATION, HYBRID = "optimisation", "hybrid"
 # Name -> title, in the paper's order.
 ROWS: Mapping[str, str] = MappingProxyType(

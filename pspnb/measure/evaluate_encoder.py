@@ -24,11 +24,10 @@ from pspnb.measure.on_facets import facets_instruments
 from pspnb.measure.reconstruction import Images, compare_all, intervals
 from pspnb.models.load import load_identity, load_translator
 from pspnb.models.psp import PSP
+from pspnb.recipes.scales import FACETS64
 from pspnb.tasks import TASKS, Task
 from pspnb.training.data import Batches, PairArrays, facets_arrays
 from pspnb.training.pictures import folder_arrays, paired_arrays
-
-FACETS_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -133,9 +132,9 @@ def _pictures(
     model: PSP, task: Task, data: str | Path | None, sources: str | Path | None, *, progress: bool
 ) -> tuple[PairArrays, str]:
     if data is None:
-        if model.input_size != FACETS_SIZE or sources is not None:
+        if model.input_size != FACETS64.size or sources is not None:
             raise PspnbError("expected --data FOLDER with the target pictures")
-        return facets_arrays(task, "test", FACETS_SIZE), "Facets, test split"
+        return facets_arrays(task, "test", FACETS64.size), "Facets, test split"
     if sources is not None:
         return paired_arrays(sources, data, model.input_size, task=task, progress=progress), str(data)
     if task.source == "labels":
@@ -147,8 +146,9 @@ def _instruments(
     model: PSP, identity: str | Path | None, lpips: str | Path | None, device: str
 ) -> tuple[Any, Any, dict[str, str]]:
     size = min(model.input_size, model.decoder.size)
-    if size == FACETS_SIZE and identity is None and lpips is None:
-        return *facets_instruments(device), {"similarity": "facets64/identity_eval", "lpips": "facets64/perceptual"}
+    if size == FACETS64.size and identity is None and lpips is None:
+        names = {"similarity": FACETS64.shipped("identity_eval"), "lpips": FACETS64.shipped("perceptual")}
+        return *facets_instruments(device), names
     try:
         distance = LPIPSLoss(trunk_file=lpips).to(device)
     except OSError as error:  # no network

@@ -47,8 +47,12 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 
 
 def compare(
-    output: Float[Tensor, " b 3 h w"], target: Float[Tensor, " b 3 h2 w2"], *, judge: Images | None, distance: Images | None
-) -> dict[str, Float[Tensor, " b"]]:  # fmt: skip
+    output: Float[Tensor, " b 3 h w"],
+    target: Float[Tensor, " b 3 h2 w2"],
+    *,
+    judge: Images | None,
+    distance: Images | None,
+) -> dict[str, Float[Tensor, " b"]]:
     """Similarity, lpips, mse, psnr and ssim of each pair of images in [-1, 1], at the size of the smaller one.
 
     `output` is clamped first, as a stored picture is. `judge` gives embeddings (b, e), of which the cosine is taken;

@@ -1,1 +1,1 @@
-"""Networks put together with what they know of the world."""
+"""Networks made usable: pSp, the shipped files, official files, runs of a training, and `load`, which takes all of them."""

@@ -80,6 +80,11 @@ class PSP(nn.Module):
         """Codes of random faces: the generator's mapping network, repeated for every style."""
         return self.decoder.to_w_plus(self.decoder.map(z, truncation=truncation))
 
+    def random_codes(self, n: int, *, seed: int = 0) -> Float[Tensor, " n m d"]:
+        """Codes of `n` random faces, drawn on the CPU: the same on every device, and the first k are those of n = k."""
+        z = torch.randn(n, self.decoder.z_dim, generator=torch.Generator().manual_seed(seed))
+        return self.from_z(z.to(self.latent_avg))
+
     def mix(
         self,
         codes: Float[Tensor, " b n d"],
@@ -142,9 +147,8 @@ class PSP(nn.Module):
         Output k uses the same w for every image and any n, drawn on the CPU from `seed`.
         """
         codes = self.encode(x)
-        z = torch.randn(n, self.decoder.z_dim, generator=torch.Generator().manual_seed(seed))
-        injected = self.from_z(z.to(codes))
-        outputs = [self.decode(self.mix(codes, layers, w[None], alpha), resize=resize) for w in injected]
+        mixed = [self.mix(codes, layers, w[None], alpha) for w in self.random_codes(n, seed=seed)]
+        outputs = [self.decode(w, resize=resize) for w in mixed]
         return torch.stack(outputs, dim=1)
 
 

@@ -13,9 +13,10 @@ from pspnb.models.architectures import generator_architecture
 from pspnb.models.runs import RunFolder
 from pspnb.models.zoo import load_shipped
 from pspnb.nn.instruments import PerceptualNet
+from pspnb.recipes.scales import FACETS64, FACETS128
 from pspnb.training.arrays import split_arrays
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.gan import GanConfig, GanStepper, with_overrides
+from pspnb.training.gan import GanConfig, GanStepper
 from pspnb.training.imitation import SHIPPED, ImitationConfig, ImitationStepper, shipped_state
 from pspnb.training.lessons import Lessons, draw_lessons
 from pspnb.training.loop import Every, fit
@@ -26,8 +27,8 @@ Preset = Literal["cpu", "gpu"]
 _WIDE = ((4, 384), (8, 384), (16, 256), (32, 128), (64, 64))
 # Scale and preset -> configuration. The gpu rows use the published batch and the alternating updates of StyleGAN2.
 GENERATORS: dict[tuple[str, str], GanConfig] = {
-    ("facets64", "cpu"): GanConfig(),
-    ("facets64", "gpu"): GanConfig(
+    (FACETS64.name, "cpu"): GanConfig(),
+    (FACETS64.name, "gpu"): GanConfig(
         steps=80_000,
         batch=64,
         lr=2.5e-3,
@@ -37,7 +38,7 @@ GENERATORS: dict[tuple[str, str], GanConfig] = {
         picture_every=2000,
         checkpoint_every=2000,
     ),
-    ("facets128", "gpu"): GanConfig(
+    (FACETS128.name, "gpu"): GanConfig(
         size=128,
         channels=((4, 192), (8, 192), (16, 128), (32, 96), (64, 64), (128, 32)),
         d_channels=(*_WIDE, (128, 32)),
@@ -55,9 +56,9 @@ GENERATORS: dict[tuple[str, str], GanConfig] = {
 
 # The generator with an answer key. On a GPU larger batches and more lessons, within a budget of time.
 IMITATIONS: dict[tuple[str, str], ImitationConfig] = {
-    ("facets64", "cpu"): ImitationConfig(),
-    ("facets64", "gpu"): ImitationConfig(steps=100_000, batch=32, n_images=600_000, ema_images=20_000),
-    ("facets128", "gpu"): ImitationConfig(
+    (FACETS64.name, "cpu"): ImitationConfig(),
+    (FACETS64.name, "gpu"): ImitationConfig(steps=100_000, batch=32, n_images=600_000, ema_images=20_000),
+    (FACETS128.name, "gpu"): ImitationConfig(
         size=128,
         channels=((4, 192), (8, 192), (16, 160), (32, 128), (64, 96), (128, 48)),
         d_channels=(*_WIDE, (128, 32)),
@@ -69,7 +70,7 @@ IMITATIONS: dict[tuple[str, str], ImitationConfig] = {
 }
 
 
-def imitation_config(scale: str = "facets64", preset: str | None = None, *, device: str = "cpu") -> ImitationConfig:
+def imitation_config(scale: str = FACETS64.name, preset: str | None = None, *, device: str = "cpu") -> ImitationConfig:
     """The configuration of a scale and preset ("cpu", "gpu"; default: as the device) of the generator that imitates."""
     key = (scale, preset or ("gpu" if device.startswith("cuda") else "cpu"))
     if key not in IMITATIONS:
@@ -78,8 +79,8 @@ def imitation_config(scale: str = "facets64", preset: str | None = None, *, devi
     return IMITATIONS[key]
 
 
-def generator_config(scale: str = "facets64", preset: str | None = None, *, device: str = "cpu") -> GanConfig:
-    """The configuration of a scale ("facets64", "facets128") and preset ("cpu", "gpu"; default: as the device)."""
+def generator_config(scale: str = FACETS64.name, preset: str | None = None, *, device: str = "cpu") -> GanConfig:
+    """The configuration of a scale (FACETS64.name, "facets128") and preset ("cpu", "gpu"; default: as the device)."""
     key = (scale, preset or ("gpu" if device.startswith("cuda") else "cpu"))
     if key not in GENERATORS:
         known = ", ".join(f"{s} --preset {p}" for s, p in GENERATORS)
@@ -90,7 +91,7 @@ def generator_config(scale: str = "facets64", preset: str | None = None, *, devi
 def train_generator(
     *,
     out: str | Path,
-    scale: str = "facets64",
+    scale: str = FACETS64.name,
     preset: Preset | None = None,
     resume: bool = False,
     steps: int | None = None,
@@ -104,7 +105,8 @@ def train_generator(
     at_least(1, steps=steps, batch=batch, images=n_images)
     seed_in_range(seed)
     device = pick_device(device)
-    config = with_overrides(generator_config(scale, preset, device=device), steps=steps, batch=batch, seed=seed)
+    said = given(steps=steps, batch=batch, seed=seed)
+    config = replace(generator_config(scale, preset, device=device), **said)
     return fit_generator(config, out=out, resume=resume, device=device, n_images=n_images, progress=progress)
 
 
@@ -135,7 +137,7 @@ def about_generator(config: GanConfig | ImitationConfig, device: str) -> dict[st
 def train_imitation(
     *,
     out: str | Path,
-    scale: str = "facets64",
+    scale: str = FACETS64.name,
     preset: Preset | None = None,
     resume: bool = False,
     steps: int | None = None,

@@ -1,19 +1,52 @@
-"""Recipes of the instruments: `pspnb train instrument NAME`. What decides their weights is in `pspnb.training.instruments`."""
+"""Recipes of the instruments: `pspnb train instrument NAME`. The step is in `pspnb.training.instruments`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from pspnb.checks import given
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.models.runs import RunFolder
 from pspnb.training.arrays import FacetsArrays, concat_arrays, load_arrays, split_arrays
-from pspnb.training.instruments import INSTRUMENTS, InstrumentStepper, architecture, instrument_config
+from pspnb.training.instruments import INSTRUMENTS, InstrumentConfig, InstrumentStepper, architecture
 from pspnb.training.lookalikes import lookalike_arrays
 from pspnb.training.loop import Every, fit
 from pspnb.world2 import SPLIT_SIZES
 
 Preset = Literal["cpu", "gpu"]
+
+# (name, preset) -> configuration. The judges share neither weights nor seed, identity_eval nor people, with what they judge.
+CONFIGS: Mapping[tuple[str, str], InstrumentConfig] = {
+    ("perceptual", "cpu"): InstrumentConfig("perceptual", steps=1500, seed=55),
+    ("perceptual_eval", "cpu"): InstrumentConfig("perceptual_eval", steps=1500, lr=1e-3, seed=66),
+    ("identity", "cpu"): InstrumentConfig("identity", steps=4000, seed=11),
+    ("factors", "cpu"): InstrumentConfig("factors", steps=4400, seed=44),
+    ("parsing", "cpu"): InstrumentConfig("parsing", steps=2000, batch=32, seed=33),
+    ("identity_eval", "cpu"): InstrumentConfig("identity_eval", steps=4400, seed=22),
+    # About 70 s each on one H200: `steps` is what it does at most, `seconds` ends it.
+    ("perceptual", "gpu"): InstrumentConfig("perceptual", steps=6000, batch=256, lr=4e-3, seed=55, seconds=70.0),
+    ("perceptual_eval", "gpu"): InstrumentConfig(
+        "perceptual_eval", steps=6000, batch=256, lr=1.5e-3, seed=66, seconds=70.0
+    ),
+    ("identity", "gpu"): InstrumentConfig("identity", steps=12_000, batch=512, lr=4e-3, seed=11, seconds=75.0),
+    ("factors", "gpu"): InstrumentConfig("factors", steps=12_000, batch=512, lr=4e-3, seed=44, seconds=80.0),
+    ("parsing", "gpu"): InstrumentConfig("parsing", steps=8000, batch=256, lr=4e-3, seed=33, seconds=80.0),
+    ("identity_eval", "gpu"): InstrumentConfig(
+        "identity_eval", steps=12_000, batch=512, lr=4e-3, seed=22, seconds=75.0
+    ),
+}
+
+
+def instrument_config(name: str, preset: str | None = None, *, device: str = "cpu") -> InstrumentConfig:
+    """The configuration of an instrument and preset ("cpu", "gpu"; default: as the device)."""
+    key = (name, preset or ("gpu" if device.startswith("cuda") else "cpu"))
+    if name not in INSTRUMENTS or key not in CONFIGS:
+        raise PspnbError(
+            f"expected an instrument of {', '.join(INSTRUMENTS)} and a preset of cpu, gpu; got {name!r}, {key[1]!r}"
+        )
+    return CONFIGS[key]
 
 
 def training_arrays(
@@ -52,9 +85,8 @@ def train_instrument(
     if name not in INSTRUMENTS:
         raise PspnbError(f"expected an instrument of {', '.join(INSTRUMENTS)}, got {name!r}")
     device = pick_device(device)
-    wanted: dict[str, Any] = {"steps": steps, "seed": seed, "seconds": seconds}
-    given = {key: value for key, value in wanted.items() if value is not None}
-    config = replace(instrument_config(name, preset, device=device), **given)
+    said = given(steps=steps, seed=seed, seconds=seconds)
+    config = replace(instrument_config(name, preset, device=device), **said)
     if isinstance(arrays, str | Path):
         arrays = load_arrays(arrays, device=device)
     if arrays is None:

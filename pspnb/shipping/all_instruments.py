@@ -90,9 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     o = parser.parse_args(arguments)
     if o.name is None:
         made = train_all_instruments(
-            o.out, device=o.device, seconds_each=o.seconds, arrays=o.arrays, at_once=o.at_once, steps=o.steps,
-            images=o.images, people=o.people,
-        )  # fmt: skip
+            o.out,
+            device=o.device,
+            seconds_each=o.seconds,
+            arrays=o.arrays,
+            at_once=o.at_once,
+            steps=o.steps,
+            images=o.images,
+            people=o.people,
+        )
         print("\n".join(map(str, made.values())))
         return 0 if len(made) == len(INSTRUMENTS) else 1
     # Convolutions of one shape all along: the fastest kernels are worth a search, and TF32 is exact enough for the margins.
@@ -100,9 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_float32_matmul_precision("high")
     try:
         run = train_instrument(
-            o.name, out=o.out / o.name, resume=True, device=o.device, seconds=o.seconds, arrays=o.arrays,
-            steps=o.steps, progress=False,
-        )  # fmt: skip
+            o.name,
+            out=o.out / o.name,
+            resume=True,
+            device=o.device,
+            seconds=o.seconds,
+            arrays=o.arrays,
+            steps=o.steps,
+            progress=False,
+        )
         print(export_instrument(run.parent, o.out / "exports" / f"{o.name}.safetensors"))
     except PspnbError as error:
         print(error, file=sys.stderr)

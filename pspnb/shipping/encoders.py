@@ -15,7 +15,8 @@ from pspnb.files.reading import read_json
 from pspnb.models.load import load_translator
 from pspnb.models.runs import RunFolder
 from pspnb.models.zoo import ZOO, card
-from pspnb.recipes.encoders import encoder_architecture, model_name, variant_named
+from pspnb.recipes.scales import FACETS64
+from pspnb.recipes.variants import encoder_architecture, model_name, variant_named
 from pspnb.shipping.zoo_file import ship
 from pspnb.tasks import task_named
 from pspnb.training.checkpoint import load_checkpoint
@@ -39,11 +40,12 @@ def ship_encoder(
     own = RunFolder(run)
     state = load_checkpoint(own.to_use())
     recipe, records = own.read_recipe(), read_journal(own.log)
+    generator = FACETS64.shipped("generator")
     tensors: dict[str, Tensor] = {f"encoder.{key}": value for key, value in model.encoder.state_dict().items()}
     tensors["latent_avg"] = model.latent_avg
     kwargs = {
         "encoder": encoder_architecture(task_named(task), variant_named(variant), generator=model.decoder),
-        "decoder": {"shipped": "facets64/generator"},
+        "decoder": {"shipped": generator},
         "start_from_latent_avg": model.start_from_latent_avg,
     }
     about = state["identity"]
@@ -53,7 +55,7 @@ def ship_encoder(
         "task": task,
         "variant": variant,
         "architecture": {"class": "PSP", "kwargs": kwargs},
-        "generator": {"name": "facets64/generator", "sha256": card("facets64/generator")["sha256"]},
+        "generator": {"name": generator, "sha256": card(generator)["sha256"]},
         "metrics": _validation_metrics(records, before),
         "data": "Facets, train split",
         "seed": about["seed"],

@@ -12,6 +12,7 @@ from pspnb.models.load import average_of, load_generator
 from pspnb.models.runs import RunFolder
 from pspnb.models.zoo import ZOO, build
 from pspnb.nn.stylegan2 import Generator
+from pspnb.recipes.scales import FACETS64
 from pspnb.shipping.zoo_file import add_metrics, ship
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.journal import read_journal, training_hours
@@ -21,7 +22,7 @@ from pspnb.world2.render import RENDER_VERSION
 def ship_generator(run: str | Path, *, name: str | None = None, folder: str | Path = ZOO, note: str = "") -> Path:
     """The average generator of a run as a zoo file, with `latent_avg` (mean of 100,000 mapped z) inside.
 
-    Default name: facets64/generator, and world2/generator for one that imitates.
+    Default name: that of the scale of the GAN, and world2/generator for one that imitates.
     """
     state = load_checkpoint(RunFolder(run).latest)
     c = state["config"]
@@ -38,7 +39,7 @@ def ship_generator(run: str | Path, *, name: str | None = None, folder: str | Pa
         "metrics": {},
         **_provenance(Path(run), state, note),
     }
-    return ship(name or "facets64/generator", tensors, card, folder=folder)
+    return ship(name or FACETS64.shipped("generator"), tensors, card, folder=folder)
 
 
 def _ship_imitation(run: Path, state: dict[str, Any], *, name: str, folder: str | Path, note: str) -> Path:
@@ -59,11 +60,11 @@ def _ship_imitation(run: Path, state: dict[str, Any], *, name: str, folder: str 
 def ship_discriminator(run: str | Path, *, name: str | None = None, folder: str | Path = ZOO) -> Path:
     """The discriminator of a run as a zoo file, for those who want to train on.
 
-    Default name: facets64/discriminator, and world2/discriminator for the critic of a generator that imitates.
+    Default name: that of the scale of the GAN, and world2/discriminator for the critic of a generator that imitates.
     """
     state = load_checkpoint(RunFolder(run).latest)
     c = state["config"]
-    name = name or ("world2/discriminator" if "n_images" in c else "facets64/discriminator")
+    name = name or ("world2/discriminator" if "n_images" in c else FACETS64.shipped("discriminator"))
     kwargs = {"size": c["size"], "channels": {str(r): width for r, width in c["d_channels"]}}
     one_pass = "its logits are those of pspnb.training.critic.OnePassDiscriminator, which has the same keys"
     card = {

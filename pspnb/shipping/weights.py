@@ -18,14 +18,17 @@ from pathlib import Path
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.models.runs import RunFolder
-from pspnb.recipes.encoders import BATCH, SECOND_PART, TRAINING, model_name, train_encoder
+from pspnb.recipes.encoders import SECOND_PART, TRAINING, train_encoder
 from pspnb.recipes.generators import imitation_config, train_imitation
-from pspnb.recipes.instruments import train_instrument
+from pspnb.recipes.instruments import instrument_config, train_instrument
+from pspnb.recipes.recipe import EncoderRecipe
+from pspnb.recipes.scales import FACETS64
+from pspnb.recipes.variants import model_name
 from pspnb.shipping.encoders import add_history, ship_encoder
 from pspnb.shipping.generators import ship_imitation
 from pspnb.shipping.instruments import ship_instrument
 from pspnb.training.checkpoint import load_checkpoint
-from pspnb.training.instruments import INSTRUMENTS, instrument_config
+from pspnb.training.instruments import INSTRUMENTS
 from pspnb.training.journal import read_journal
 
 
@@ -52,16 +55,19 @@ def _train_instrument(name: str, device: str | None, folder: Path) -> object:
 ENCODERS = ("psp", "w", "naive_wplus", "no_id", "no_lpips")
 
 
+FIRST_PART = TRAINING[FACETS64.name, "cpu"]
 MIDWAY = 1000  # steps of the encoder with which the chapter "Training the encoder" begins
 
 
 def _train_encoder(variant: str, device: str | None, steps: int | None, folder: Path) -> object:
-    return train_encoder("inversion", variant=variant, out=folder, resume=True, device=device, steps=steps)
+    return train_encoder(
+        EncoderRecipe(task="inversion", variant=variant, steps=steps), out=folder, resume=True, device=device
+    )
 
 
 def _train_second_part(variant: str, device: str | None, first: str, folder: Path) -> object:
-    init = folder.with_name(first)
-    return train_encoder("inversion", variant=variant, init=init, out=folder, resume=True, device=device, **SECOND_PART)
+    recipe = EncoderRecipe(task="inversion", variant=variant, init=str(folder.with_name(first)), **SECOND_PART)
+    return train_encoder(recipe, out=folder, resume=True, device=device)
 
 
 def _keep_curve(name: str, folder: Path) -> Path:
@@ -92,13 +98,13 @@ def stages(device: str | None = None) -> list[Stage]:
     train_it = lambda folder: train_imitation(out=folder, resume=True, device=device)  # noqa: E731
     out.append(Stage("imitation", g.steps, g.steps * g.batch, 20.0, train_it, ship_imitation))
     # The beginning of another run's curve, for the chapter on training.
-    note = "an early step of facets64/inversion, with which the chapter on training begins"
-    ship_it = partial(ship_encoder, name="facets64/inversion_midway", note=note)
+    note = f"an early step of {model_name('inversion')}, with which the chapter on training begins"
+    ship_it = partial(ship_encoder, name=model_name("inversion", "midway"), note=note)
     out.append(_encoder_stage("inversion_midway", MIDWAY, partial(_train_encoder, "psp", device, MIDWAY), ship_it))
     for variant in ENCODERS:
         name = model_name("inversion", variant)
         last = name.split("/")[1]
-        first, steps = f"{last}_first", TRAINING["facets64"].steps
+        first, steps = f"{last}_first", FIRST_PART.config.steps
         train_first = partial(_train_encoder, variant, device, steps)
         out.append(_encoder_stage(first, steps, train_first, partial(_keep_curve, name)))
         out.append(
@@ -118,7 +124,7 @@ def _encoder_stage(
     steps: int,
     train: Callable[[Path], object],
     ship: Callable[[Path], object],
-    batch: int = BATCH["facets64"],
+    batch: int = FIRST_PART.batch,
 ) -> Stage:
     return Stage(name, steps, steps * batch, 50.0, train, ship)
 

@@ -224,7 +224,13 @@ def signed(values: Float[Tensor, " *b 3 h w"], *, quantile: float = 0.995) -> Fl
 
 
 def frame(
-    images: Float[Tensor, " *b 3 h w"], *, top: int, left: int, height: int, width: int, colour: str = "orange"
+    images: Float[Tensor, " *b 3 h w"],
+    *,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    colour: str = "orange",
 ) -> Float[Tensor, " *b 3 h w"]:
     """Images in [-1, 1] with the outline of a box, one pixel thick, in a colour of the palette; the originals stay."""
     rgb = [int(PALETTE[colour][i : i + 2], 16) / 127.5 - 1 for i in (1, 3, 5)]

@@ -1,1 +1,1 @@
-"""Training: optimiser, checkpoints, the loops for encoders and for generators; book part "Training"."""
+"""The one loop, the steps it repeats (encoder, GAN, imitation, instruments), and what they read. Chapter: "Training the encoder"."""

@@ -4,7 +4,6 @@ Mixed precision, `channels_last`, `torch.compile`, accumulation and several proc
 "Training the encoder".
 """
 
-import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
@@ -32,6 +31,7 @@ from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
 from pspnb.training.processes import Processes, processes
 from pspnb.training.ranger import Ranger
+from pspnb.training.schedules import held_then_cosine
 
 # Options that a resumed run may change without becoming another run.
 _FREE = {"steps", "log_every", "picture_every", "validate_every", "checkpoint_every", "compile", "replay"}
@@ -175,14 +175,8 @@ class EncoderStepper(Stepper):
 
     def rate_at(self, step: int) -> float:
         """Constant until `decay_from` of the steps, then half a cosine down to 0."""
-        share = step / self.config.steps
-        if share <= self.config.decay_from:
-            return self.config.lr
-        return (
-            self.config.lr
-            * (1 + math.cos(math.pi * (share - self.config.decay_from) / (1 - self.config.decay_from)))
-            / 2
-        )
+        c = self.config
+        return c.lr * held_then_cosine(step / c.steps, c.decay_from)
 
     # ---- looking at it -----------------------------------------------------------------------------------------------
 

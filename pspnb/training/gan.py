@@ -8,7 +8,7 @@ weights to the bit. Chapter: "StyleGAN2 from the inside". `pspnb train generator
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from pspnb.training.order import batch_indices, step_generator
 from pspnb.training.precision import mixed_precision
 from pspnb.training.processes import Processes
 from pspnb.training.recorder import check_finite
+from pspnb.training.schedules import held_then_cosine
 
 ImageSource = Callable[[Int[Tensor, " b"]], UInt8[Tensor, " b 3 s s"]]
 
@@ -196,7 +197,7 @@ class GanStepper(Stepper):
     def _set_lr(self, optimizer: torch.optim.Adam, lazy_every: int) -> None:
         c = self.config
         lazy = lazy_every / (lazy_every + 1) if lazy_every else 1.0
-        optimizer.param_groups[0]["lr"] = c.lr * lazy * lr_factor(self.step / c.steps, c.decay_from, c.lr_final)
+        optimizer.param_groups[0]["lr"] = c.lr * lazy * held_then_cosine(self.step / c.steps, c.decay_from, c.lr_final)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -247,16 +248,3 @@ class GanStepper(Stepper):
 
 _STATEFUL = ("generator", "average", "discriminator", "g_optimizer", "d_optimizer")
 _MAY_CHANGE = ("picture_every", "checkpoint_every", "log_every", "compile")
-
-
-def lr_factor(progress: float, decay_from: float, final: float) -> float:
-    """1 until `decay_from`, then a half cosine down to `final` at progress 1."""
-    if progress <= decay_from or decay_from >= 1:
-        return 1.0
-    x = min((progress - decay_from) / (1 - decay_from), 1.0)
-    return final + (1 - final) * float(0.5 + 0.5 * torch.cos(torch.tensor(x * torch.pi, dtype=torch.float64)))
-
-
-def with_overrides(config: GanConfig, **values: Any) -> GanConfig:
-    """`config` with every value that is not None replaced."""
-    return replace(config, **{name: value for name, value in values.items() if value is not None})

@@ -32,13 +32,13 @@ from pspnb.training import gan_losses as losses
 from pspnb.training.arrays import render_arrays
 from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.critic import OnePassDiscriminator
-from pspnb.training.gan import lr_factor
 from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.lessons import GrowingLessons, Lessons
 from pspnb.training.loop import Stepper
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
 from pspnb.training.processes import Processes
+from pspnb.training.schedules import held_then_cosine
 from pspnb.world2 import CLASSES
 from pspnb.world2.prior import draw_z, factors_of
 
@@ -148,7 +148,7 @@ class ImitationStepper(Stepper):
         if self.started is None:
             self.started = self.clock()
         c, progress = self.config, min(self.progress(), 1.0)
-        factor = lr_factor(progress, c.decay_from, c.lr_final)
+        factor = held_then_cosine(progress, c.decay_from, c.lr_final)
         for optimizer, lr in ((self.g_optimizer, c.lr), (self.d_optimizer, c.d_lr * c.r1_every / (c.r1_every + 1))):
             optimizer.param_groups[0]["lr"] = lr * factor
         critical = progress >= c.adversarial_from
@@ -259,7 +259,7 @@ class ImitationStepper(Stepper):
         with self._autocast():
             # a compiled graph has no second derivative
             real_logits = self.discriminator(real) if with_r1 else self._see(real)
-        loss = F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
+        loss = losses.discriminator_loss(real_logits, fake_logits)
         record = {"loss_d": loss.detach(), "fake": fake_logits.detach().mean(), "real": real_logits.detach().mean()}
         if with_r1:
             r1 = losses.r1_penalty(real_logits, real)

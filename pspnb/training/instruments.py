@@ -7,7 +7,7 @@ Chapter: "The world of Facets".
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,13 +28,14 @@ from pspnb.training.loop import Stepper
 from pspnb.training.order import batch_indices, step_generator
 from pspnb.training.precision import mixed_precision
 from pspnb.training.processes import Processes
+from pspnb.training.schedules import one_cycle
 
 INSTRUMENTS = ("perceptual", "perceptual_eval", "identity", "factors", "parsing", "identity_eval")
 
 
 @dataclass(frozen=True)
 class InstrumentConfig:
-    """Everything that decides an instrument's weights; `CONFIGS` has one for each name and preset.
+    """Everything that decides an instrument's weights; `pspnb.recipes.instruments` has one for each name and preset.
 
     `seconds`: a budget; the schedule then follows max(step / steps, elapsed / seconds). Without it everything is a
     function of the step.
@@ -52,38 +53,6 @@ class InstrumentConfig:
     seed: int = 0
     bf16: bool = True
     seconds: float | None = None
-
-
-# (name, preset) -> configuration. The judges share neither weights nor seed, identity_eval nor people, with what they judge.
-CONFIGS: Mapping[tuple[str, str], InstrumentConfig] = {
-    ("perceptual", "cpu"): InstrumentConfig("perceptual", steps=1500, seed=55),
-    ("perceptual_eval", "cpu"): InstrumentConfig("perceptual_eval", steps=1500, lr=1e-3, seed=66),
-    ("identity", "cpu"): InstrumentConfig("identity", steps=4000, seed=11),
-    ("factors", "cpu"): InstrumentConfig("factors", steps=4400, seed=44),
-    ("parsing", "cpu"): InstrumentConfig("parsing", steps=2000, batch=32, seed=33),
-    ("identity_eval", "cpu"): InstrumentConfig("identity_eval", steps=4400, seed=22),
-    # About 70 s each on one H200: `steps` is what it does at most, `seconds` ends it.
-    ("perceptual", "gpu"): InstrumentConfig("perceptual", steps=6000, batch=256, lr=4e-3, seed=55, seconds=70.0),
-    ("perceptual_eval", "gpu"): InstrumentConfig(
-        "perceptual_eval", steps=6000, batch=256, lr=1.5e-3, seed=66, seconds=70.0
-    ),
-    ("identity", "gpu"): InstrumentConfig("identity", steps=12_000, batch=512, lr=4e-3, seed=11, seconds=75.0),
-    ("factors", "gpu"): InstrumentConfig("factors", steps=12_000, batch=512, lr=4e-3, seed=44, seconds=80.0),
-    ("parsing", "gpu"): InstrumentConfig("parsing", steps=8000, batch=256, lr=4e-3, seed=33, seconds=80.0),
-    ("identity_eval", "gpu"): InstrumentConfig(
-        "identity_eval", steps=12_000, batch=512, lr=4e-3, seed=22, seconds=75.0
-    ),
-}
-
-
-def instrument_config(name: str, preset: str | None = None, *, device: str = "cpu") -> InstrumentConfig:
-    """The configuration of an instrument and preset ("cpu", "gpu"; default: as the device)."""
-    key = (name, preset or ("gpu" if device.startswith("cuda") else "cpu"))
-    if name not in INSTRUMENTS or key not in CONFIGS:
-        raise PspnbError(
-            f"expected an instrument of {', '.join(INSTRUMENTS)} and a preset of cpu, gpu; got {name!r}, {key[1]!r}"
-        )
-    return CONFIGS[key]
 
 
 def architecture(name: str) -> dict[str, Any]:
@@ -261,11 +230,3 @@ def shift(images: Tensor, labels: Tensor, *, generator: torch.Generator) -> tupl
     images = F.pad(images, [2, 2, 2, 2], mode="replicate")[..., dy : dy + s, dx : dx + s]
     padded = F.pad(labels[:, None].float(), [2, 2, 2, 2], mode="replicate")[:, 0, dy : dy + s, dx : dx + s]
     return images, padded.to(torch.uint8)
-
-
-def one_cycle(progress: float, warm_up: float) -> float:
-    """Linear rise to 1 over `warm_up`, then a half cosine down to 0.01."""
-    if progress < warm_up:
-        return max(progress / warm_up, 0.02)
-    x = min((progress - warm_up) / (1 - warm_up), 1.0)
-    return 0.01 + 0.99 * float(0.5 + 0.5 * torch.cos(torch.tensor(x * torch.pi, dtype=torch.float64)))

@@ -40,9 +40,15 @@ class Facets(Dataset):
     """
 
     def __init__(
-        self, split: str, size: int = 64, *, n: int | None = None, cache: str | Path | None = None,
-        device: str | torch.device = "cpu", progress: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        split: str,
+        size: int = 64,
+        *,
+        n: int | None = None,
+        cache: str | Path | None = None,
+        device: str | torch.device = "cpu",
+        progress: bool = True,
+    ) -> None:
         if split not in SPLIT_SIZES:
             raise ValueError(f"expected a split of {', '.join(SPLIT_SIZES)}, got {split!r}")
         full = SPLIT_SIZES[split]

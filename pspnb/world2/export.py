@@ -26,9 +26,16 @@ _LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
 
 def export(
-    output: str | Path, *, n: int, size: int, seed: int = 0, split: str | None = None,
-    changes: Mapping[str, float | int | str] | None = None, overwrite: bool = False, progress: bool = True,
-) -> Path:  # fmt: skip
+    output: str | Path,
+    *,
+    n: int,
+    size: int,
+    seed: int = 0,
+    split: str | None = None,
+    changes: Mapping[str, float | int | str] | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
     """Writes `images/000000.png`, `labels/000000.png` (8-bit class ids), `factors.csv` and `about.json` to a new folder.
 
     The first `n` images of `split`, or of the world of `seed` when no split is named. `changes` sets factors of all of them,

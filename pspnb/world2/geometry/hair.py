@@ -37,7 +37,15 @@ def opening(x: Tensor, y: Tensor, s: Measured) -> Tensor:
     return u.mul_(u).add_(v2).add_(1e-6).sqrt_().sub_(1.0).sub_(teeth).mul_(s.open_half)
 
 
-def hair_field(x: Tensor, y: Tensor, z: Tensor, s: Measured, *, hanging: bool, curly: bool) -> Tensor:
+def hair_field(
+    x: Tensor,
+    y: Tensor,
+    z: Tensor,
+    s: Measured,
+    *,
+    hanging: bool,
+    curly: bool,
+) -> Tensor:
     """Signed distance, approximately, to hair of one kind (negative inside)."""
     d = ellipsoid(x, y - 0.16, z + 0.065, (s.inv_hair_x, s.inv_hair_y, s.inv_hair_z), 0.53)
     if s.has("parted") and not curly:

@@ -37,7 +37,13 @@ def highlight(n: RGB, s: Samples, sharpness: int) -> Tensor:
 
 
 def shade(
-    albedo: RGB, n: RGB, s: Samples, *, wrap: RGB | tuple[float, float, float], gloss: Tensor, occlusion: Tensor
+    albedo: RGB,
+    n: RGB,
+    s: Samples,
+    *,
+    wrap: RGB | tuple[float, float, float],
+    gloss: Tensor,
+    occlusion: Tensor,
 ) -> RGB:
     """Lit colours. `wrap`: how far light reaches round the edge, per channel; `gloss`: added highlight; `occlusion`: 1 = open."""
     ndl = dot_light(n, s)
