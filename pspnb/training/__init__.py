@@ -1,1 +1,1 @@
-"""The one loop, the steps it repeats (encoder, GAN, imitation, instruments), and what they read. Chapter: "Training the encoder"."""
+"""The one loop, the steps it repeats (encoder, GAN, imitation, instruments), what they read. Chapter: "Training the encoder"."""
