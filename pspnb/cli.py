@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -471,7 +472,8 @@ def _advice(box: str) -> str:
             body.append(" ".join(text.split()))
         elif body:
             break
-    return f"{' '.join(body)} (see pspnb --help)"
+    text = re.sub(r"^Error parsing \w+: ", "", " ".join(body))  # an option out of range
+    return f"{text} (see pspnb --help)"
 
 
 def _one_line(error: BaseException) -> str:

@@ -68,9 +68,9 @@ class RunFolder:
         write_json(self.recipe, dict(about))
 
     def check_recipe(self, about: Mapping[str, Any]) -> None:
-        """PspnbError when the folder holds a run of another recipe."""
+        """PspnbError when the folder holds the run of an encoder of another recipe."""
         before, now = ([str(recipe[k]) for k in _BEGUN_AS if k in recipe] for recipe in (self.read_recipe(), about))
-        if before and before != now:
+        if before and now and before != now:
             raise PspnbError(f"{self.path} is a run of {' '.join(before)}, not of {' '.join(now)}")
 
 
