@@ -137,8 +137,8 @@ def _pictures(
         return facets_arrays(task, "test", FACETS64.size), "Facets, test split"
     if sources is not None:
         return paired_arrays(sources, data, model.input_size, task=task, progress=progress), str(data)
-    if task.source == "labels":
-        raise PspnbError(f"expected --sources FOLDER with the label maps of {task.name}")
+    if task.source.needs_given:
+        raise PspnbError(f"expected --sources FOLDER with the {task.source.what} of {task.name}")
     return folder_arrays(data, model.input_size, progress=progress), str(data)
 
 

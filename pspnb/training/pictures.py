@@ -77,10 +77,8 @@ def paired_arrays(
             f"expected the same names in {sources} and {targets}, {len(lonely)} have no partner: {_some(lonely)}"
         )
     rows = [(left[name], right[name]) for name in sorted(left)]
-    kind = task.source if task.source in ("labels", "sketch") else "image"
-    given, images = _arrays(
-        rows, (kind, "image"), size, task.in_channels, strict=strict, cache=cache, progress=progress
-    )
+    kinds = (task.source.stored, "image")
+    given, images = _arrays(rows, kinds, size, task.source.n_classes, strict=strict, cache=cache, progress=progress)
     return PairArrays(images, given)
 
 
