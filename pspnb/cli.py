@@ -54,6 +54,10 @@ class Translate:
     """Task of the model, if its file does not say: inversion, sketch, segmentation, super_resolution, ..."""
     factor: Annotated[int | None, option("N")] = None
     """Super-resolution only: downsample each input by this factor first."""
+    mask: Annotated[Path | None, option("PATH")] = None
+    """Inpainting only: picture whose white part is to be filled in; default: the paper's triangle."""
+    fit: Annotated[Literal["crop", "pad", "stretch"] | None, option("crop|pad|stretch")] = None
+    """What to do with inputs that are not square; default: they are refused."""
     resize: Annotated[int | None, option("PX")] = None
     """Average-pool outputs to this size (256 in the published code); default: the generator's size."""
     side_by_side: bool = False
@@ -89,6 +93,8 @@ class Translate:
             direction=self.direction,
             strength=self.strength,
             factor=self.factor,
+            mask=self.mask,
+            fit=self.fit,
             resize=self.resize,
             side_by_side=self.side_by_side,
             batch_size=self.batch_size,
@@ -202,8 +208,8 @@ class Train(EncoderRecipe):
     """Train an encoder for a task; or a generator, or a measuring network (recognition, label maps, ...), of Facets."""
 
     task: Positional[Annotated[str, arg(metavar="TASK|generator|imitation|instrument")]]
-    """inversion, frontalization, sketch, segmentation, super_resolution, inpainting, ..., or generator (a GAN), or imitation (a
-    generator taught by the renderer: every z has known factors), or instrument."""
+    """inversion, frontalization, sketch, strokes, segmentation, super_resolution, inpainting, ..., or generator (a GAN), or
+    imitation (a generator taught by the renderer: every z has known factors), or instrument."""
     name: Positional[Annotated[str | None, option("NAME")]] = None
     """Instrument to train: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
     out: Path
@@ -216,6 +222,8 @@ class Train(EncoderRecipe):
     """Tasks: also write TensorBoard events to the output folder."""
     resume: bool = False
     """Continue the run in the output folder from its last checkpoint."""
+    published: bool = False
+    """Tasks: print the command of the published code with the same losses, and stop."""
     device: str = "auto"
     """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
 
@@ -268,6 +276,8 @@ class Train(EncoderRecipe):
 
         if self.name is not None:
             raise PspnbError(f"expected no name after the task {self.task}, got {self.name!r}")
+        if self.published:
+            return self._print_published()
         said = {entry.name: getattr(self, entry.name) for entry in fields(EncoderRecipe)}
         recipe = EncoderRecipe(**said | {"lambdas": _lambdas(self.lambdas)})
         outcome = train_encoder(recipe, out=self.out, resume=self.resume, device=device, tensorboard=self.tensorboard)
@@ -283,6 +293,14 @@ _OTHERS: dict[str, set[str]] = {
     "imitation": {"scale", "preset", "batch", "init", "seconds", "compile"},
     "instrument": set(),
 }
+
+    def _print_published(self) -> int:
+        from pspnb.tasks import published_command, task_named
+
+        task = task_named(self.task)
+        command = published_command(task, out=str(self.out), generator=self.generator)
+        print(command or f"the published code has no command for {task.name}")
+        return 0
 
 
 @dataclass(frozen=True)

@@ -102,9 +102,9 @@ def translate(
     the task's). With `mix`, a picture or a file of one code, these styles are that one's. `strength` times the `direction` of
     a file is added to every code. `factor` shrinks every input first (super-resolution); the white of the picture `mask` is the
     hole of every input (inpainting; default: the paper's triangle); `fit` says what becomes of pictures that are not square.
-    `resize` pools outputs to that size (published: 256); `side_by_side` puts the input on the left of each output. With `codes`, the codes of every input, unedited, go to that `.safetensors` file, by output name,
-    each (n_styles, d). An input that cannot be read is listed in the report and the rest goes on; if it is the only one, its
-    error is raised.
+    `resize` pools outputs to that size (published: 256); `side_by_side` puts the input on the left of each output. With
+    `codes`, the codes of every input, unedited, go to that `.safetensors` file, by output name, each (n_styles, d). An input
+    that cannot be read is listed in the report and the rest goes on; if it is the only one, its error is raised.
     """
     if image_format not in FORMATS:
         raise PspnbError(f"expected an image format of {', '.join(FORMATS)}, got {image_format!r}")
