@@ -329,6 +329,8 @@ class Evaluate:
     """Face-recognition weights to score models not trained on Facets; default: identity similarity is not computed."""
     lpips: Annotated[Path | None, option("PATH")] = None
     """AlexNet weights for LPIPS, for models not trained on Facets; default: downloaded once."""
+    inversion: Annotated[str | None, _option("RUN_OR_NAME")] = None
+    """Inversion model whose scores are the reference of an application; default: the shipped one, if on the same generator."""
     seed: int = 0
     """Random seed for confidence intervals and for random inputs of the task (such as downsampling factors)."""
     device: str = "auto"
@@ -346,7 +348,7 @@ class Evaluate:
             from pspnb.measure.ablate import table1
             from pspnb.show.table1 import write_pictures
 
-            alien = ("data", "sources", "task", "generator", "identity", "lpips")
+            alien = ("data", "sources", "task", "generator", "identity", "lpips", "inversion")
             _refuse_given(self, alien, "is not an option of --table1, which is measured on Facets")
             n = 1000 if self.n is None else self.n
             optimised = min(50, n) if self.n_optimise is None else min(self.n_optimise, n)
@@ -368,12 +370,15 @@ class Evaluate:
             generator=self.generator,
             identity=self.identity,
             lpips=self.lpips,
+            inversion=self.inversion,
             device=device,
             seed=self.seed,
             draw=write_worst,
         )
         for name, value in result["metrics"].items():
             print(f"{name:<12} {value['value']:.4f} [{value['lo']:.4f}, {value['hi']:.4f}]")
+        for line in _score_lines(result.get("application", {})):
+            print(line)
         print(f"{result['n']} pictures of {result['data']} -> {self.out}")
         return 0
 
@@ -497,6 +502,20 @@ def _one_line(error: BaseException) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _score_lines(scores: dict[str, Any], name: str = "", depth: int = 3) -> list[str]:
+    """A line for each score down to some depth: its value, its interval and its share of what inversion reaches."""
+    if "value" in scores:
+        numbers = [f"{scores[key]:.4f}" if scores[key] is not None else "-" for key in ("value", "lo", "hi")]
+        share = scores.get("share_of_inversion", {}).get("value")
+        reached = "" if share is None else f"  {share:.0%} of inversion"
+        return [f"{name:<44} {numbers[0]} [{numbers[1]}, {numbers[2]}]{reached}"]
+    lines: list[str] = []
+    for key, value in scores.items():
+        if isinstance(value, dict) and depth:
+            lines += _score_lines(value, f"{name} {key}".strip(), depth - 1)
+    return lines
 
 
 def _finish(report) -> int:
