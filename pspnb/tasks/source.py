@@ -62,7 +62,7 @@ class Source:
         """What the encoder reads, as a picture for people."""
         return transforms.to_uint8(x)
 
-    def squared(self, picture: Picture, fit: Fit | None) -> Picture:
+    def squared(self, picture: Picture, fit: Fit | None) -> UInt8[np.ndarray, " h2 w2 *c"]:
         """The picture cropped or widened to a square; ValueError for another aspect without `fit`."""
         return transforms.squared(picture, fit, fill=self.fill)
 

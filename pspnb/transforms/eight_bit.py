@@ -30,7 +30,7 @@ def resize_picture(
     return np.asarray(Image.fromarray(picture).resize((size, size), method))
 
 
-def squared(picture: Picture, fit: Fit | None, *, fill: int | None = None) -> Picture:
+def squared(picture: Picture, fit: Fit | None, *, fill: int | None = None) -> UInt8[np.ndarray, " h2 w2 *c"]:
     """A square picture: the middle of it ("crop"), widened by the level `fill` or by its own edge ("pad"), or as it is, to be
     stretched by `resize_picture` ("stretch", as the published code does).
 

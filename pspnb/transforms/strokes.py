@@ -1,7 +1,7 @@
 """Strokes: a face drawn as lines after its label map, as a hand would, on any device (section 4.3.1 asks for sparse sketches).
 
 The pencil filter leaves shading and patterns that nobody draws. Here the contours of the classes become lines: where the
-blurred plane of a part passes one half, as far away as |plane - 1/2| / |gradient|. What makes it look drawn is smooth noise: it
+blurred plane of a part passes one half; how far away that is follows from the plane's value. What makes it look drawn is smooth noise: it
 moves the lines (wobble), presses on the pen (width), lifts it (gaps), and whole parts are left out. Chapter: "Sketch to face".
 """
 
@@ -63,7 +63,7 @@ def draw_strokes(
     images: Float[Tensor, " b 3 s s"] | None = None,
     *,
     generator: torch.Generator,
-    width: tuple[float, float] = (0.9, 1.5),
+    width: tuple[float, float] = (0.45, 1.0),
     wobble: tuple[float, float] = (0.2, 1.1),
     gaps: tuple[float, float] = (0.0, 0.2),
     missing: float = 1.0,
@@ -78,13 +78,15 @@ def draw_strokes(
     hand = _Hand(len(labels), labels.shape[-1], generator, labels.device)
     wide, moved, lifted = (hand.between(*pair) for pair in (width, wobble, gaps))
     grid = hand.wobble(moved)
-    shapes = _shapes(labels)
+    blur = _BLUR * max(1.0, labels.shape[-1] / _DRAWN_AT)  # in pixels of the map
+    sigma = blur * hand.side / labels.shape[-1]
+    shapes = _shapes(labels, blur)
     planes = F.grid_sample(torch.cat([shapes, _insides(shapes)], 1), grid, padding_mode="border", align_corners=False)
     contours, insides = planes[:, : len(PARTS)], dict(zip(_INKED, planes[:, len(PARTS) :].split(1, 1), strict=True))
     pen = hand.scale * wide * (0.7 + 0.6 * hand.noise(9))
     ink = torch.zeros_like(pen)
     for (name, part), f in zip(PARTS.items(), contours.split(1, 1), strict=True):
-        line = _line(f, pen * part.width, lower=name == "nose")
+        line = _line(f, pen * part.width, sigma, lower=name == "nose")
         drawn = torch.maximum(line, insides[name]) if name in insides else line
         ink = torch.maximum(ink, drawn * hand.coins(1 - missing * part.missing))
         if name == "eyes" and images is not None:
@@ -94,14 +96,14 @@ def draw_strokes(
     return F.adaptive_avg_pool2d(paper, labels.shape[-1])
 
 
-def _shapes(labels: Integer[Tensor, " b s s"]) -> Float[Tensor, " b k s s"]:
+def _shapes(labels: Integer[Tensor, " b s s"], blur: float) -> Float[Tensor, " b k s s"]:
     """The parts' planes, blurred so that their contours are smooth."""
     members = torch.zeros(len(PARTS), len(CLASS_ID))
     for row, part in zip(members, PARTS.values(), strict=True):
         row[[CLASS_ID[name] for name in part.classes]] = 1.0
     table = members.T.to(labels.device)
     planes = table[labels.long()].permute(0, 3, 1, 2)
-    taps = _gaussian(_BLUR * max(1.0, labels.shape[-1] / _DRAWN_AT), labels.device).expand(len(PARTS), 1, 1, -1)
+    taps = _gaussian(blur, labels.device).expand(len(PARTS), 1, 1, -1)
     reach = taps.shape[-1] // 2
     planes = F.conv2d(F.pad(planes, (reach, reach, 0, 0), mode="replicate"), taps, groups=len(PARTS))
     return F.conv2d(F.pad(planes, (0, 0, reach, reach), mode="replicate"), taps.mT, groups=len(PARTS))
@@ -123,15 +125,19 @@ def _gaussian(sigma: float, device: torch.device) -> Float[Tensor, " k"]:
     return taps / taps.sum()
 
 
-def _line(f: Float[Tensor, " b 1 t t"], pen: Float[Tensor, " b 1 t t"], *, lower: bool) -> Float[Tensor, " b 1 t t"]:
-    """Ink of a shape's contour (`lower`: only its lower side)."""
-    padded = F.pad(f, (1, 1, 1, 1), mode="replicate")
-    dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
-    dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-    slope = torch.sqrt(dx * dx + dy * dy + 1e-8)
-    ink = (pen / 2 + 0.5 - (f - 0.5).abs() / slope).clamp(0, 1)
+def _line(
+    f: Float[Tensor, " b 1 t t"], pen: Float[Tensor, " b 1 t t"], sigma: float, *, lower: bool
+) -> Float[Tensor, " b 1 t t"]:
+    """Ink of a shape's contour (`lower`: only its lower side).
+
+    A straight edge blurred by `sigma` is a normal distribution function of the distance to it, which is inverted here.
+    """
+    away = sigma * torch.special.ndtri(f.clamp(1e-5, 1 - 1e-5)).abs()
+    ink = (pen / 2 + 0.5 - away).clamp(0, 1)
     if lower:
-        ink = ink * ((0.35 - dy / slope) / 0.6).clamp(0, 1)
+        padded = F.pad(f, (1, 1, 1, 1), mode="replicate")
+        dx, dy = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+        ink = ink * ((0.35 - dy / torch.sqrt(dx * dx + dy * dy + 1e-8)) / 0.6).clamp(0, 1)
     return ink
 
 
