@@ -1,8 +1,9 @@
 """Strokes: a face drawn as lines after its label map, as a hand would, on any device (section 4.3.1 asks for sparse sketches).
 
 The pencil filter leaves shading and patterns that nobody draws. Here the contours of the classes become lines: where the
-blurred plane of a part passes one half; how far away that is follows from the plane's value. What makes it look drawn is smooth noise: it
-moves the lines (wobble), presses on the pen (width), lifts it (gaps), and whole parts are left out. Chapter: "Sketch to face".
+blurred plane of a part passes one half; how far away that is follows from the plane's value. What makes it look drawn is
+smooth noise: it moves the lines (wobble), presses on the pen (width), lifts it (gaps), and whole parts are left out.
+Chapter: "Sketch to face".
 """
 
 from collections.abc import Mapping
