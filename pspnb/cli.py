@@ -286,14 +286,6 @@ class Train(EncoderRecipe):
         print(f"step {outcome.step} ({state}){best} -> {self.out}")
         return 0
 
-
-# What is trained beside the tasks, and the options that each of them alone uses.
-_OTHERS: dict[str, set[str]] = {
-    "generator": {"scale", "preset", "batch"},
-    "imitation": {"scale", "preset", "batch", "init", "seconds", "compile"},
-    "instrument": set(),
-}
-
     def _print_published(self) -> int:
         from pspnb.tasks import published_command, task_named
 
@@ -301,6 +293,14 @@ _OTHERS: dict[str, set[str]] = {
         command = published_command(task, out=str(self.out), generator=self.generator)
         print(command or f"the published code has no command for {task.name}")
         return 0
+
+
+# What is trained beside the tasks, and the options that each of them alone uses.
+_OTHERS: dict[str, set[str]] = {
+    "generator": {"scale", "preset", "batch"},
+    "imitation": {"scale", "preset", "batch", "init", "seconds", "compile"},
+    "instrument": set(),
+}
 
 
 @dataclass(frozen=True)
@@ -329,7 +329,7 @@ class Evaluate:
     """Face-recognition weights to score models not trained on Facets; default: identity similarity is not computed."""
     lpips: Annotated[Path | None, option("PATH")] = None
     """AlexNet weights for LPIPS, for models not trained on Facets; default: downloaded once."""
-    inversion: Annotated[str | None, _option("RUN_OR_NAME")] = None
+    inversion: Annotated[str | None, option("RUN_OR_NAME")] = None
     """Inversion model whose scores are the reference of an application; default: the shipped one, if on the same generator."""
     seed: int = 0
     """Random seed for confidence intervals and for random inputs of the task (such as downsampling factors)."""

@@ -21,8 +21,9 @@ from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.nn.stylegan2 import Generator
 from pspnb.tasks import TASKS
 from pspnb.training.data import Batches, PairArrays
+from pspnb.training.encoder import fit_encoder
+from pspnb.training.encoder_config import EncoderConfig
 from pspnb.training.journal import read_journal
-from pspnb.training.trainer import TrainConfig, fit
 
 KINDS = ("frontalization", "sketch", "strokes", "segmentation", "super_resolution", "inpainting_random")
 PUBLISHED = {
@@ -71,8 +72,8 @@ def test_256_to_1024(name, tmp_path, capsys):
         identity=IdentityLoss(TinyFace()),
         latent_avg=psp.latent_avg,
     )
-    config = TrainConfig(steps=1, lr=1e-3, optimizer="adam", log_every=1, picture_every=0, channels_last=False)
-    fit(psp, batches_of(task), terms, config, out=tmp_path / "run", progress=False)
+    config = EncoderConfig(steps=1, lr=1e-3, optimizer="adam", log_every=1, picture_every=0, channels_last=False)
+    fit_encoder(psp, batches_of(task), terms, config, out=tmp_path / "run", progress=False)
     (record,) = read_journal(tmp_path / "run" / "log.jsonl")
     assert {f"loss_{k}" for k, v in vars(task.weights).items() if v} <= set(record)
     assert sum(not torch.equal(a, b) for a, b in zip(before, psp.encoder.parameters(), strict=True)) > 0.9 * len(before)

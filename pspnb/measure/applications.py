@@ -178,12 +178,12 @@ def application_scores(
     `inversion`: the model to compare with, default: the shipped one where it is on the same generator. PspnbError for a given
     one on another generator.
     """
-    reached = _inversion(model, inversion, device)
+    reached = _reference(model, inversion, device)
     case = Case(model, task, the_test_people(n), shipped_judges(device), inversion=reached, seed=seed)
     return finite(measure_application(case))
 
 
-def _inversion(model: PSP, given: str | Path | None, device: str) -> PSP | None:
+def _reference(model: PSP, given: str | Path | None, device: str) -> PSP | None:
     shipped = FACETS64.shipped("inversion")
     if given is None and shipped not in available():
         return None

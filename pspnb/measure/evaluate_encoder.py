@@ -103,8 +103,9 @@ def evaluate(
     label maps or sketches, with the same names. `n`: the first n only. `identity`: face-recognition file, and `lpips`: file
     of AlexNet's weights (default: downloaded), for models of other sizes than 64 px; without `identity` similarity is left
     out. `task` where run or file don't tell, `generator` where a run's has moved. On a generator that imitates Facets the
-    scores of the application follow; `inversion`: the model that says how much can be reached in it (default: the shipped one,
-    if it is on the same generator). `draw`: such as `pspnb.show.table1.write_worst`, the worst pictures. Returns what metrics.json holds.
+    scores of the application follow; `inversion`: the model that says how much can be reached in it (default: the shipped
+    one, if it is on the same generator). `draw`: such as `pspnb.show.table1.write_worst`, the worst pictures. Returns what
+    metrics.json holds.
     """
     made = stamp(seed=seed, device=device)
     at_least(1, n=n)
