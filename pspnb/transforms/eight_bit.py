@@ -30,6 +30,12 @@ def resize_picture(
     return np.asarray(Image.fromarray(picture).resize((size, size), method))
 
 
+def is_square(picture: Picture) -> bool:
+    """Whether a picture may be resized to a square as it is: its sides differ by 2 % at most."""
+    height, width = picture.shape[:2]
+    return max(height, width) <= SQUARE * min(height, width)
+
+
 def squared(picture: Picture, fit: Fit | None, *, fill: int | None = None) -> UInt8[np.ndarray, " h2 w2 *c"]:
     """A square picture: the middle of it ("crop"), widened by the level `fill` or by its own edge ("pad"), or as it is, to be
     stretched by `resize_picture` ("stretch", as the published code does).
@@ -37,7 +43,7 @@ def squared(picture: Picture, fit: Fit | None, *, fill: int | None = None) -> UI
     Without `fit` a picture of another aspect than a square's raises ValueError.
     """
     height, width = picture.shape[:2]
-    if fit == "stretch" or max(height, width) <= SQUARE * min(height, width):
+    if fit == "stretch" or is_square(picture):
         return picture
     if fit is None:
         raise ValueError(
