@@ -55,6 +55,10 @@ class Translate:
     """Task of the model, if its file does not say: inversion, sketch, segmentation, super_resolution, ..."""
     factor: Annotated[int | None, option("N")] = None
     """Super-resolution only: downsample each input by this factor first."""
+    mask: Annotated[Path | None, option("PATH")] = None
+    """Inpainting only: picture whose white part is to be filled in; default: the paper's triangle."""
+    fit: Annotated[Literal["crop", "pad", "stretch"] | None, option("crop|pad|stretch")] = None
+    """What to do with inputs that are not square; default: they are refused."""
     resize: Annotated[int | None, option("PX")] = None
     """Average-pool outputs to this size (256 in the published code); default: the generator's size."""
     side_by_side: bool = False
@@ -90,6 +94,8 @@ class Translate:
             direction=self.direction,
             strength=self.strength,
             factor=self.factor,
+            mask=self.mask,
+            fit=self.fit,
             resize=self.resize,
             side_by_side=self.side_by_side,
             batch_size=self.batch_size,
@@ -203,8 +209,8 @@ class Train(EncoderRecipe):
     """Train an encoder for a task; or a generator, or a measuring network (recognition, label maps, ...), of Facets."""
 
     task: Positional[Annotated[str, arg(metavar="TASK|generator|imitation|instrument")]]
-    """inversion, frontalization, sketch, segmentation, super_resolution, inpainting, ..., or generator (a GAN), or imitation (a
-    generator taught by the renderer: every z has known factors), or instrument."""
+    """inversion, frontalization, sketch, strokes, segmentation, super_resolution, inpainting, ..., or generator (a GAN), or
+    imitation (a generator taught by the renderer: every z has known factors), or instrument."""
     name: Positional[Annotated[str | None, option("NAME")]] = None
     """Instrument to train: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
     out: Path
@@ -217,6 +223,8 @@ class Train(EncoderRecipe):
     """Tasks: also write TensorBoard events to the output folder."""
     resume: bool = False
     """Continue the run in the output folder from its last checkpoint."""
+    published: bool = False
+    """Tasks: print the command of the published code with the same losses, and stop."""
     device: str = "auto"
     """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
 
@@ -269,12 +277,22 @@ class Train(EncoderRecipe):
 
         if self.name is not None:
             raise PspnbError(f"expected no name after the task {self.task}, got {self.name!r}")
+        if self.published:
+            return self._print_published()
         said = {entry.name: getattr(self, entry.name) for entry in fields(EncoderRecipe)}
         recipe = EncoderRecipe(**said | {"lambdas": _lambdas(self.lambdas)})
         outcome = train_encoder(recipe, out=self.out, resume=self.resume, device=device, tensorboard=self.tensorboard)
         state = "done" if outcome.finished else "stopped, continue with --resume"
         best = "" if outcome.best is None else f", best validation loss {outcome.best:.4f}"
         print(f"step {outcome.step} ({state}){best} -> {self.out}")
+        return 0
+
+    def _print_published(self) -> int:
+        from pspnb.tasks import published_command, task_named
+
+        task = task_named(self.task)
+        command = published_command(task, out=str(self.out), generator=self.generator)
+        print(command or f"the published code has no command for {task.name}")
         return 0
 
 
@@ -312,6 +330,8 @@ class Evaluate:
     """Face-recognition weights to score models not trained on Facets; default: identity similarity is not computed."""
     lpips: Annotated[Path | None, option("PATH")] = None
     """AlexNet weights for LPIPS, for models not trained on Facets; default: downloaded once."""
+    inversion: Annotated[str | None, option("RUN_OR_NAME")] = None
+    """Inversion model whose scores are the reference of an application; default: the shipped one, if on the same generator."""
     seed: int = 0
     """Random seed for confidence intervals and for random inputs of the task (such as downsampling factors)."""
     device: str = "auto"
@@ -329,7 +349,7 @@ class Evaluate:
             from pspnb.measure.ablate import table1
             from pspnb.show.table1 import write_pictures
 
-            alien = ("data", "sources", "task", "generator", "identity", "lpips")
+            alien = ("data", "sources", "task", "generator", "identity", "lpips", "inversion")
             _refuse_given(self, alien, "is not an option of --table1, which is measured on Facets")
             n = 1000 if self.n is None else self.n
             optimised = min(50, n) if self.n_optimise is None else min(self.n_optimise, n)
@@ -351,12 +371,15 @@ class Evaluate:
             generator=self.generator,
             identity=self.identity,
             lpips=self.lpips,
+            inversion=self.inversion,
             device=device,
             seed=self.seed,
             draw=write_worst,
         )
         for name, value in result["metrics"].items():
             print(f"{name:<12} {value['value']:.4f} [{value['lo']:.4f}, {value['hi']:.4f}]")
+        for line in _score_lines(result.get("application", {})):
+            print(line)
         print(f"{result['n']} pictures of {result['data']} -> {self.out}")
         return 0
 
@@ -481,6 +504,20 @@ def _one_line(error: BaseException) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _score_lines(scores: dict[str, Any], name: str = "", depth: int = 3) -> list[str]:
+    """A line for each score down to some depth: its value, its interval and its share of what inversion reaches."""
+    if "value" in scores:
+        numbers = [f"{scores[key]:.4f}" if scores[key] is not None else "-" for key in ("value", "lo", "hi")]
+        share = scores.get("share_of_inversion", {}).get("value")
+        reached = "" if share is None else f"  {share:.0%} of inversion"
+        return [f"{name:<44} {numbers[0]} [{numbers[1]}, {numbers[2]}]{reached}"]
+    lines: list[str] = []
+    for key, value in scores.items():
+        if isinstance(value, dict) and depth:
+            lines += _score_lines(value, f"{name} {key}".strip(), depth - 1)
+    return lines
 
 
 def _finish(report) -> int:

@@ -64,7 +64,7 @@ def tiny_arrays(n: int = 12, *, seed: int = 0, labels: int | None = None) -> Pai
 
 
 def tiny_batches(task: str = "inversion", *, n: int = 12, batch: int = 4, seed: int = 0) -> Batches:
-    classes = TASKS[task].in_channels if TASKS[task].source == "labels" else None
+    classes = TASKS[task].source.n_classes or None
     return Batches(tiny_arrays(n, labels=classes), TASKS[task], batch=batch, seed=seed)
 
 

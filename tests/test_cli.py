@@ -38,7 +38,7 @@ def photos(tmp_path):
     (root / "sub").mkdir(parents=True)
     names = ["a.png", "b.jpg", "c.webp", "sub/a.png", "sub/d.jpeg", "a.jpg", "e.png"]
     for i, name in enumerate(names):
-        Image.fromarray(uint8_image(f"photo{i}", 40 + i, 50, 3)).save(root / name)
+        Image.fromarray(uint8_image(f"photo{i}", 40 + i, 40 + i, 3)).save(root / name)
     return root
 
 

@@ -34,9 +34,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(
         encoders,
         "facets_arrays",
-        lambda task, split, size, n=None, progress=True: tiny_arrays(
-            12, labels=19 if task.source == "labels" else None
-        ),
+        lambda task, split, size, n=None, progress=True: tiny_arrays(12, labels=task.source.n_classes or None),
     )
     config = EncoderConfig(
         steps=4, lr=1e-3, average=0.5, validate_every=2, checkpoint_every=2, picture_every=0, log_every=1

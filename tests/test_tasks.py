@@ -44,7 +44,7 @@ def test_the_paper_s_own_weights():
         assert (task.paper_weights is None) == (name == "toonify")
         if task.paper_weights is not None:
             assert task.paper_weights.w_norm == 0
-            assert task.paper_weights.id == (0 if task.source in ("sketch", "labels") else 0.1)
+            assert task.paper_weights.id == (0 if task.source.stored in ("sketch", "labels") else 0.1)
         if task.paper_weights != task.weights:
             assert task.differs, f"{name} departs from the paper without a word"
     assert TASKS["inversion"].weights == LossWeights(l2=1.0, lpips=0.8, id=0.1)
@@ -52,8 +52,15 @@ def test_the_paper_s_own_weights():
 
 def test_names():
     assert list(TASKS) == [
-        *("inversion", "frontalization", "sketch", "segmentation", "segmentation_helen"),
-        *("super_resolution", "inpainting", "toonify"),
+        *("inversion", "frontalization", "frontalization_unflipped", "sketch", "strokes", "segmentation"),
+        *(
+            "segmentation_helen",
+            "super_resolution",
+            "super_resolution_x8",
+            "inpainting",
+            "inpainting_random",
+            "toonify",
+        ),
     ]
     assert task_named("ffhq_encode") is TASKS["inversion"] and task_named("sketch") is TASKS["sketch"]
     assert task_named("celebs_seg_to_face").in_channels == 19
@@ -122,11 +129,12 @@ def test_sketch_pairs():
 def test_super_resolution_pairs():
     task, images = TASKS["super_resolution"], batch(6)
     source, target = task.pair(images, generator=draw(), train=False)
-    torch.testing.assert_close(source, transforms.low_resolution(images, list(task.factors)))
+    assert task.source.factors == (1, 2, 4, 8, 16)  # the paper's
+    torch.testing.assert_close(source, transforms.low_resolution(images, [1, 2, 4, 8, 16, 1]))
     assert torch.equal(target, images)
     many = batch(1).expand(200, -1, -1, -1)
     drawn, _ = task.pair(many, generator=draw())
-    each = transforms.low_resolution(batch(1).expand(6, -1, -1, -1), list(task.factors))
+    each = transforms.low_resolution(batch(1).expand(5, -1, -1, -1), list(task.source.factors))
     counts = [sum(torch.allclose(d, e, atol=1e-5) for d in drawn) for e in each]
     assert sum(counts) == 200 and min(counts) > 15
 
@@ -140,7 +148,7 @@ def test_inpainting_pairs():
 @pytest.mark.parametrize("name", TASKS)
 def test_the_same_seed_gives_the_same_pair(name):
     labels = torch.zeros(6, 64, 64, dtype=torch.long)
-    given = labels if TASKS[name].source == "labels" else None
+    given = labels if TASKS[name].source.needs_given else None
     pairs = [TASKS[name].pair(batch(), generator=draw(5), given=given) for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*pairs, strict=True))
     assert pairs[0][0].shape[1] == TASKS[name].in_channels

@@ -143,7 +143,7 @@ def test_the_cache_is_used_and_made_anew_after_a_change(tmp_path, monkeypatch):
     path = save(folder, "a.png", rgb(0))
     first = folder_arrays(folder, 16, cache=cache, progress=False).images.clone()
     with monkeypatch.context() as patch:
-        patch.setattr(pictures, "_decode", None)  # any decoding would fail
+        patch.setattr(pictures, "_opened", None)  # any decoding would fail
         assert torch.equal(folder_arrays(folder, 16, cache=cache, progress=False).images, first)
     save(folder, "a.png", rgb(1))
     assert not torch.equal(folder_arrays(folder, 16, cache=cache, progress=False).images, first)
@@ -261,3 +261,12 @@ def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PspnbError, match="expected a cache folder that can be written"):
         folder_arrays(tmp_path / "in", 16, cache=tmp_path / "file", progress=False)
+
+
+def test_pictures_that_are_stretched_are_said(tmp_path, caplog):
+    for i, (w, h) in enumerate(((16, 16), (16, 16), (24, 16))):
+        Image.new("RGB", (w, h), (200, 10 * i, 0)).save(tmp_path / f"{i}.png")
+    for _ in range(2):  # read anew, and from the cache
+        caplog.clear()
+        folder_arrays(tmp_path, 16, cache=tmp_path / "cache", progress=False)
+        assert "1 of 3 pictures are not square and are stretched" in caplog.text

@@ -1,17 +1,17 @@
 """Pictures through a pSp model, folder by folder: what `pspnb translate` does, callable from Python as well.
 
 Chapter: "Using pspnb". The input is prepared as the model's task wants it: photographs in [-1, 1], sketches in [0, 1],
-label maps one-hot; pictures of another size or shape are resized to the encoder's square, as the published code does.
+label maps one-hot; pictures of another size are resized to the encoder's square. Another aspect than a square's is refused unless
+`fit` says what becomes of it; the published code stretches such pictures.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
@@ -22,11 +22,11 @@ from pspnb.editing.codes import CodesFile, checked, is_codes_file, read_codes, r
 from pspnb.editing.edits import Edits, planned_edits
 from pspnb.errors import ImageError, LoadError, PspnbError
 from pspnb.files.folders import FORMATS, Job, Report, failed, plan_jobs
-from pspnb.files.images import read_grey, read_image, read_labels, to_image, write_image
+from pspnb.files.images import read_mask, to_image, write_image
 from pspnb.files.progress import progress_bar
 from pspnb.models.psp import PSP
 from pspnb.tasks import TASKS, Task, task_named
-from pspnb.transforms import CELEBA_COLOURS, colour_labels
+from pspnb.transforms.eight_bit import Fit
 
 _TASK_BY_CHANNELS = {1: "sketch", 3: "inversion", 11: "segmentation_helen", 19: "segmentation"}
 
@@ -45,8 +45,8 @@ def task_of(psp: PSP, *, model_name: str = "", task: str | None = None) -> Task:
         found = task_named(guess)
     except ValueError as error:
         raise PspnbError(str(error)) from error
-    if found.source == "labels" and channels not in _TASK_BY_CHANNELS:
-        return replace(found, in_channels=channels)  # a label model of other classes than the paper's
+    if channels not in _TASK_BY_CHANNELS:
+        found = found.with_classes(channels)  # a label model of other classes than the paper's
     if found.in_channels != channels:
         raise PspnbError(f"the task {found.name} has {found.in_channels} input channels, the model reads {channels}")
     return found
@@ -87,6 +87,8 @@ def translate(
     direction: str | os.PathLike | None = None,
     strength: float | None = None,
     factor: int | None = None,
+    mask: str | os.PathLike | None = None,
+    fit: Fit | None = None,
     resize: int | None = None,
     side_by_side: bool = False,
     batch_size: int | None = None,
@@ -98,10 +100,11 @@ def translate(
 
     With `n_samples`, that many outputs for each input whose styles `layers` are redrawn (blended by `alpha`; both default to
     the task's). With `mix`, a picture or a file of one code, these styles are that one's. `strength` times the `direction` of
-    a file is added to every code. `resize` pools outputs to that size (published: 256); `side_by_side` puts the input on the
-    left of each output. With `codes`, the codes of every input, unedited, go to that `.safetensors` file, by output name,
-    each (n_styles, d). An input that cannot be read is listed in the report and the rest goes on; if it is the only one, its
-    error is raised.
+    a file is added to every code. `factor` shrinks every input first (super-resolution); the white of the picture `mask` is the
+    hole of every input (inpainting; default: the paper's triangle); `fit` says what becomes of pictures that are not square.
+    `resize` pools outputs to that size (published: 256); `side_by_side` puts the input on the left of each output. With
+    `codes`, the codes of every input, unedited, go to that `.safetensors` file, by output name, each (n_styles, d). An input
+    that cannot be read is listed in the report and the rest goes on; if it is the only one, its error is raised.
     """
     if image_format not in FORMATS:
         raise PspnbError(f"expected an image format of {', '.join(FORMATS)}, got {image_format!r}")
@@ -110,11 +113,12 @@ def translate(
     at_least(1, factor=factor)
     seed_in_range(seed)
     between(1, psp.decoder.size, resize=resize)
+    task = _with_options(task, factor, mask)
     edits = planned_edits(
         psp,
         task,
         n_samples=n_samples,
-        other=None if mix is None else _one_code(psp, mix, task, factor),
+        other=None if mix is None else _one_code(psp, mix, task, fit),
         layers=layers,
         alpha=alpha,
         seed=seed,
@@ -122,7 +126,7 @@ def translate(
         strength=strength,
     )
     endings = [f"_sample{i}.{image_format}" for i in range(n_samples)] if n_samples else [f".{image_format}"]
-    reader = _CodesReader(psp, source) if is_codes_file(source) else _ImageReader(psp, source, task, factor)
+    reader = _CodesReader(psp, source) if is_codes_file(source) else _ImageReader(psp, source, task, fit)
     if side_by_side and isinstance(reader, _CodesReader):
         raise PspnbError("--side-by-side needs input images, and this is a file of codes")
     draw = _Drawing(psp, reader, edits, resize, side_by_side)
@@ -209,15 +213,20 @@ class _Drawing:
 
 def shown(x: Float[Tensor, " c s s"], task: Task) -> Image.Image:
     """What the encoder reads, as a picture for people: label maps in colours (or greys), sketches as they are."""
-    if task.source == "labels":
-        labels = x.argmax(dim=0).numpy()
-        if task.in_channels == len(CELEBA_COLOURS):
-            return Image.fromarray(colour_labels(labels))
-        return Image.fromarray((labels * (255 // (task.in_channels - 1))).astype(np.uint8)).convert("RGB")
-    return to_image(x.expand(3, -1, -1) * 2 - 1 if task.source == "sketch" else x)
+    return Image.fromarray(task.source.show(x))
 
 
-def _one_code(psp: PSP, path: str | os.PathLike, task: Task, factor: int | None) -> Float[Tensor, " n d"]:
+def _with_options(task: Task, factor: int | None, mask: str | os.PathLike | None) -> Task:
+    if factor is None and mask is None:
+        return task
+    hole = None if mask is None else read_mask(mask)
+    try:
+        return task.with_options(factor=factor, mask=hole)
+    except ValueError as error:
+        raise PspnbError(str(error) if mask is None else f"{mask}: {error}") from error
+
+
+def _one_code(psp: PSP, path: str | os.PathLike, task: Task, fit: Fit | None) -> Float[Tensor, " n d"]:
     """The code of the picture, or in the file, that others are mixed with. PspnbError when it is not one."""
     if is_codes_file(path):
         codes = read_codes(path)
@@ -226,7 +235,7 @@ def _one_code(psp: PSP, path: str | os.PathLike, task: Task, factor: int | None)
         return checked(next(iter(codes.values())), psp, str(path))
     if not Path(path).is_file():
         raise ImageError(f"{path}: expected a picture, or a file of one code, to mix with; no such file")
-    reader = _ImageReader(psp, path, task, factor)
+    reader = _ImageReader(psp, path, task, fit)
     x = reader.read(Job(Path(path), "", ()))
     return reader.codes(x[None].to(psp.latent_avg.device))[0]
 
@@ -244,20 +253,18 @@ def _default_batch(psp: PSP) -> int:
 class _ImageReader:
     """Pictures, prepared as the task wants them."""
 
-    def __init__(self, psp: PSP, source: str | os.PathLike, task: Task, factor: int | None):
-        self.psp, self.source, self.task, self.factor = psp, source, task, factor
+    def __init__(self, psp: PSP, source: str | os.PathLike, task: Task, fit: Fit | None):
+        self.psp, self.source, self.task, self.fit = psp, source, task, fit
 
     def jobs(self, output: str | os.PathLike, endings: Sequence[str]) -> list[Job]:
         return plan_jobs(self.source, output, endings=endings)
 
     def read(self, job: Job) -> Float[Tensor, " c s s"]:
-        if self.task.source == "labels":
-            image = read_labels(job.source, n_classes=self.task.in_channels)
-        elif self.task.source == "sketch":
-            image = read_grey(job.source)
-        else:
-            image = read_image(job.source)
-        return self.task.prepare(np.array(image), self.psp.input_size, factor=self.factor)
+        picture = self.task.source.read(job.source)
+        try:
+            return self.task.prepare(picture, self.psp.input_size, fit=self.fit)
+        except ValueError as error:
+            raise ImageError(f"{job.source}: {error}") from error
 
     def codes(self, x: Float[Tensor, " b c s s"]) -> Float[Tensor, " b n d"]:
         return self.psp.encode(x)

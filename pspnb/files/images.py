@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -95,14 +96,29 @@ def read_labels(path: str | os.PathLike, *, n_classes: int, max_pixels: int = MA
     labels = _decode(
         Path(path), lambda image: _to_labels(image, by_colour=n_classes == len(CELEBA_COLOURS)), max_pixels
     )
-    values = np.unique(np.asarray(labels))
-    if values[-1] >= n_classes:
-        one_part = set(values.tolist()) <= {0, 255} and "_" in Path(path).stem
-        hint = "; one part of a CelebAMask-HQ map? pspnb.files.images.read_part_masks joins them" if one_part else ""
+    values = np.unique(np.asarray(labels)).tolist()
+    if wrong := [value for value in values if value >= n_classes]:
+        some = ", ".join(map(str, wrong[:8])) + (" ..." if len(wrong) > 8 else "")
         raise ImageError(
-            f"{path}: a label map holds class numbers 0 to {n_classes - 1}, one channel; found the value {values[-1]}{hint}"
+            f"{path}: a label map holds class numbers 0 to {n_classes - 1}, one channel; found the value"
+            f"{'s' if len(wrong) > 1 else ''} {some}{_label_hint(values, n_classes, Path(path).stem)}"
         )
     return labels
+
+
+def _label_hint(values: list[int], n_classes: int, stem: str) -> str:
+    """What a map of other values than class numbers may be: one part of CelebAMask-HQ's, or numbers spread over 0 ... 255."""
+    if set(values) <= {0, 255} and "_" in stem:
+        return "; one part of a CelebAMask-HQ map? pspnb.files.images.read_part_masks joins them"
+    if set(values) <= {round(255 * k / (n_classes - 1)) for k in range(n_classes)}:
+        return f"; class numbers times {255 / (n_classes - 1):.4g}? divide by that, and round"
+    step = math.gcd(*values)
+    return f"; class numbers times {step}? divide by that" if step > 1 and values[-1] // step < n_classes else ""
+
+
+def read_mask(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> Bool[np.ndarray, " h w"]:
+    """Open a mask: True where the picture is brighter than half. Transparent places count as white. Errors as `read_image`."""
+    return np.asarray(read_grey(path, max_pixels=max_pixels)) > 127
 
 
 def read_part_masks(folder: str | os.PathLike, name: str) -> Image.Image:

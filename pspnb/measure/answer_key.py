@@ -41,9 +41,14 @@ def draw_z(generator: Generator, n: int, *, seed: int) -> Float[Tensor, " n k"]:
     return torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(seed))
 
 
+def has_answers(generator: Generator) -> bool:
+    """Whether the prior of Facets knows the generator's z."""
+    return generator.z_dim == Z_DIM
+
+
 def check_has_answers(generator: Generator) -> None:
     """PspnbError for a generator whose z the prior of Facets does not know."""
-    if generator.z_dim != Z_DIM:
+    if not has_answers(generator):
         raise PspnbError(
             f"expected a generator that imitates Facets, with z of {Z_DIM} numbers (pspnb.world2.prior), "
             f"got one with z of {generator.z_dim}: it has no answer key"

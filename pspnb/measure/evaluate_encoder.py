@@ -20,12 +20,17 @@ from pspnb.files.atomic import write_json
 from pspnb.files.pictures import to_levels
 from pspnb.files.provenance import stamp
 from pspnb.losses import IdentityLoss, LPIPSLoss
+from pspnb.measure.answer_key import has_answers
+from pspnb.measure.applications import application_scores
+from pspnb.measure.judges import JUDGES
 from pspnb.measure.on_facets import facets_instruments
 from pspnb.measure.reconstruction import Images, compare_all, intervals
 from pspnb.models.load import load_identity, load_translator
 from pspnb.models.psp import PSP
+from pspnb.models.zoo import load_shipped
 from pspnb.recipes.scales import FACETS64
 from pspnb.tasks import TASKS, Task
+from pspnb.training.arrays import split_arrays
 from pspnb.training.data import Batches, PairArrays, facets_arrays
 from pspnb.training.pictures import folder_arrays, paired_arrays
 
@@ -86,6 +91,7 @@ def evaluate(
     generator: str | Path | None = None,
     identity: str | Path | None = None,
     lpips: str | Path | None = None,
+    inversion: str | Path | None = None,
     device: str = "cpu",
     seed: int = 0,
     progress: bool = True,
@@ -96,8 +102,10 @@ def evaluate(
     `data`: folder of target pictures (default, for 64 px models: the test split of Facets); `sources`: of tasks that need
     label maps or sketches, with the same names. `n`: the first n only. `identity`: face-recognition file, and `lpips`: file
     of AlexNet's weights (default: downloaded), for models of other sizes than 64 px; without `identity` similarity is left
-    out. `task` where run or file don't tell, `generator` where a run's has moved. `draw`: such as
-    `pspnb.show.table1.write_worst`, the worst pictures. Returns what metrics.json holds.
+    out. `task` where run or file don't tell, `generator` where a run's has moved. On a generator that imitates Facets the
+    scores of the application follow; `inversion`: the model that says how much can be reached in it (default: the shipped
+    one, if it is on the same generator). `draw`: such as `pspnb.show.table1.write_worst`, the worst pictures. Returns what
+    metrics.json holds.
     """
     made = stamp(seed=seed, device=device)
     at_least(1, n=n)
@@ -121,6 +129,10 @@ def evaluate(
         "instruments": instruments,
         "provenance": made,
     }
+    if data is None and has_answers(model.decoder):
+        result["application"] = application_scores(
+            model, chosen, inversion=inversion, n=len(arrays), seed=seed, device=device
+        )
     out = Path(out)
     if draw is not None:
         draw(found, out)
@@ -134,11 +146,14 @@ def _pictures(
     if data is None:
         if model.input_size != FACETS64.size or sources is not None:
             raise PspnbError("expected --data FOLDER with the target pictures")
+        if has_answers(model.decoder):
+            people = split_arrays("test", FACETS64.size)
+            return PairArrays(people.images, task.source.of_labels(people.labels)), "Facets, test split"
         return facets_arrays(task, "test", FACETS64.size), "Facets, test split"
     if sources is not None:
         return paired_arrays(sources, data, model.input_size, task=task, progress=progress), str(data)
-    if task.source == "labels":
-        raise PspnbError(f"expected --sources FOLDER with the label maps of {task.name}")
+    if task.source.needs_given:
+        raise PspnbError(f"expected --sources FOLDER with the {task.source.what} of {task.name}")
     return folder_arrays(data, model.input_size, progress=progress), str(data)
 
 
@@ -147,6 +162,10 @@ def _instruments(
 ) -> tuple[Any, Any, dict[str, str]]:
     size = min(model.input_size, model.decoder.size)
     if size == FACETS64.size and identity is None and lpips is None:
+        if has_answers(model.decoder):
+            names = {"similarity": JUDGES["embed"], "lpips": JUDGES["distance"]}
+            judge, form = (load_shipped(name, device=device).requires_grad_(False) for name in names.values())
+            return judge, form, names
         names = {"similarity": FACETS64.shipped("identity_eval"), "lpips": FACETS64.shipped("perceptual")}
         return *facets_instruments(device), names
     try:

@@ -210,8 +210,8 @@ def _arrays(task: Task, scale: Scale, recipe: EncoderRecipe, *, progress: bool) 
         return facets_arrays(task, "train", size, n=recipe.images, progress=progress), facets_arrays(
             task, "validation", size, n=VALIDATION_IMAGES, progress=progress
         )
-    if task.source == "labels" and sources is None:
-        raise PspnbError(f"expected --sources FOLDER with the label maps of {task.name}")
+    if task.source.needs_given and sources is None:
+        raise PspnbError(f"expected --sources FOLDER with the {task.source.what} of {task.name}")
     if sources is not None:
         arrays = paired_arrays(sources, data, size, task=task, strict=recipe.strict, progress=progress)
     else:
@@ -222,6 +222,6 @@ def _arrays(task: Task, scale: Scale, recipe: EncoderRecipe, *, progress: bool) 
         )
     if recipe.validation is None:
         return arrays, None
-    if task.source == "labels":
-        raise PspnbError(f"expected no --validation for {task.name}: its label maps would be needed too")
+    if task.source.needs_given:
+        raise PspnbError(f"expected no --validation for {task.name}: its {task.source.what} would be needed too")
     return arrays, folder_arrays(recipe.validation, size, strict=recipe.strict, progress=progress)

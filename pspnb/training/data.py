@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from pspnb.facets import HELEN_FROM_CELEBA, Facets
+from pspnb.facets import Facets
 from pspnb.files.pictures import from_levels
 from pspnb.tasks import Task
 from pspnb.training.order import batch_indices, step_generator
@@ -80,8 +80,8 @@ class Batches:
     def __init__(self, arrays: PairArrays, task: Task, *, batch: int, seed: int = 0) -> None:
         if not 1 <= batch <= len(arrays):
             raise ValueError(f"expected a batch of 1 ... {len(arrays)} images (all there are), got {batch}")
-        if task.source == "labels" and arrays.given is None:
-            raise ValueError(f"expected label maps for {task.name}, got images alone")
+        if task.source.needs_given and arrays.given is None:
+            raise ValueError(f"expected {task.source.what} for {task.name}, got images alone")
         self.arrays, self.task, self.batch, self.seed = arrays, task, batch, seed
 
     def __len__(self) -> int:
@@ -130,11 +130,7 @@ class Batches:
         images, given = rows
         target = from_levels(images.to(device, non_blocking=True))
         if given is not None:
-            given = given.to(device, non_blocking=True)
-            if self.task.source == "sketch":
-                given = given.float() / 255
-            elif self.task.source != "labels":
-                given = from_levels(given)
+            given = self.task.source.unit(given.to(device, non_blocking=True))
         return Pair(*self.task.pair(target, generator=generator, given=given, train=train))
 
 
@@ -149,11 +145,7 @@ def facets_arrays(
     """Facets for a task: the first `n` images (default: all) of a split, from its cache, which is rendered if missing."""
     facets = Facets(split, size, n=n, progress=progress)
     images, labels = (_mapped(facets.folder / f"{name}.npy")[: len(facets)] for name in ("images", "labels"))
-    if task.source != "labels":
-        return PairArrays(images)
-    if task.in_channels == len(set(HELEN_FROM_CELEBA)):
-        labels = torch.from_numpy(np.array(HELEN_FROM_CELEBA, np.uint8)[labels.numpy()])
-    return PairArrays(images, labels)
+    return PairArrays(images, task.source.of_labels(labels))
 
 
 def _mapped(path) -> Tensor:

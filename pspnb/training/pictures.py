@@ -29,6 +29,7 @@ from pspnb.files.progress import progress_bar
 from pspnb.files.reading import read_json
 from pspnb.tasks import Task
 from pspnb.training.data import PairArrays
+from pspnb.transforms.eight_bit import is_square
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,8 @@ def folder_arrays(
 ) -> PairArrays:
     """Every picture below a folder, for tasks whose source is computed from the image.
 
-    Any still picture will do (16-bit, grey, RGBA and palette become 8-bit RGB); its aspect ratio is given up, so align
-    or crop first. Files that can't be read are left out with one line in the log, or raise ImageError if `strict`.
+    Any still picture will do (16-bit, grey, RGBA and palette become 8-bit RGB); its aspect ratio is given up with a warning,
+    so align or crop first. Files that can't be read are left out with one line in the log, or raise ImageError if `strict`.
     """
     rows = [(path,) for path in find_images(folder)]
     (images,) = _arrays(rows, ("image",), size, 0, strict=strict, cache=cache, progress=progress)
@@ -77,10 +78,8 @@ def paired_arrays(
             f"expected the same names in {sources} and {targets}, {len(lonely)} have no partner: {_some(lonely)}"
         )
     rows = [(left[name], right[name]) for name in sorted(left)]
-    kind = task.source if task.source in ("labels", "sketch") else "image"
-    given, images = _arrays(
-        rows, (kind, "image"), size, task.in_channels, strict=strict, cache=cache, progress=progress
-    )
+    kinds = (task.source.stored, "image")
+    given, images = _arrays(rows, kinds, size, task.source.n_classes, strict=strict, cache=cache, progress=progress)
     return PairArrays(images, given)
 
 
@@ -119,25 +118,31 @@ def _arrays(
         _build(folder, rows, kinds, size, n_classes, progress=progress)
         read = _read(folder, len(rows), len(kinds))
         assert read is not None, "expected a cache that was just written"
-    broken, arrays = read
+    broken, stretched, arrays = read
     if broken and strict:
         raise ImageError(broken[0])
     if len(broken) == len(rows):
         raise ImageError(f"none of the {len(rows)} pictures can be read; the first: {broken[0]}")
     if broken:
         log.warning("left out %d of %d pictures that can't be read: %s", len(broken), len(rows), _some(broken))
+    if stretched:
+        log.warning(
+            "%d of %d pictures are not square and are stretched: align or crop them first", stretched, len(rows)
+        )
     kept = len(rows) - len(broken)
     return [torch.from_numpy(array[:kept]) for array in arrays]
 
 
-def _read(folder: Path, n_rows: int, n_kinds: int) -> tuple[list[str], list[np.ndarray]] | None:
-    """Messages of the broken files, and the arrays of a cache; None where it is missing or damaged."""
+def _read(folder: Path, n_rows: int, n_kinds: int) -> tuple[list[str], int, list[np.ndarray]] | None:
+    """Messages of the broken files, how many rows hold a picture that was stretched, and the arrays of a cache; None where it
+    is missing or damaged."""
     try:
-        broken = list(read_json(folder / "meta.json")["broken"])
+        meta = read_json(folder / "meta.json")
+        broken, stretched = list(meta["broken"]), int(meta["stretched"])
         arrays = [np.load(folder / f"{i}.npy", mmap_mode="c") for i in range(n_kinds)]
     except (PspnbError, OSError, ValueError, KeyError, TypeError, EOFError):
         return None
-    return (broken, arrays) if all(len(array) == n_rows for array in arrays) else None
+    return (broken, stretched, arrays) if all(len(array) == n_rows for array in arrays) else None
 
 
 def _key(rows: Iterable[tuple[Path, ...]], kinds: tuple[str, ...], size: int, n_classes: int) -> str:
@@ -159,11 +164,16 @@ def _build(
     except OSError as error:
         raise PspnbError(f"{folder.parent}: expected a cache folder that can be written ({error.strerror})") from error
 
+    stretched: list[tuple[Path, ...]] = []
+
     def read(row: tuple[Path, ...]) -> list[np.ndarray] | str:
         try:
-            return [_decode(path, kind, size, n_classes) for path, kind in zip(row, kinds, strict=True)]
+            pictures = [_opened(path, kind, n_classes) for path, kind in zip(row, kinds, strict=True)]
         except ImageError as error:
             return str(error)
+        if not all(is_square(picture) for picture in pictures):
+            stretched.append(row)
+        return [_resized(picture, kind, size) for picture, kind in zip(pictures, kinds, strict=True)]
 
     try:
         arrays = [
@@ -184,7 +194,7 @@ def _build(
                 kept += 1
         for array in arrays:
             array.flush()
-        write_json(aside / "meta.json", {"broken": broken}, indent=None)
+        write_json(aside / "meta.json", {"broken": broken, "stretched": len(stretched)}, indent=None)
         with contextlib.suppress(OSError):  # another process was faster: its folder is as good
             os.replace(aside, folder)
     except OSError as error:
@@ -193,11 +203,14 @@ def _build(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _decode(path: Path, kind: str, size: int, n_classes: int) -> np.ndarray:
+def _opened(path: Path, kind: str, n_classes: int) -> np.ndarray:
     if kind == "labels":
-        return transforms.resize_picture(
-            np.asarray(read_labels(path, n_classes=n_classes)), size, interpolation="nearest"
-        )
-    if kind == "sketch":
-        return transforms.resize_picture(np.asarray(read_grey(path)), size)[None]
-    return transforms.resize_picture(np.asarray(read_image(path)), size).transpose(2, 0, 1)
+        return np.asarray(read_labels(path, n_classes=n_classes))
+    return np.asarray(read_grey(path) if kind == "sketch" else read_image(path))
+
+
+def _resized(picture: np.ndarray, kind: str, size: int) -> np.ndarray:
+    if kind == "labels":
+        return transforms.resize_picture(picture, size, interpolation="nearest")
+    resized = transforms.resize_picture(picture, size)
+    return resized[None] if kind == "sketch" else resized.transpose(2, 0, 1)

@@ -10,10 +10,8 @@ from pspnb.transforms.batched import (
     downsample,
     hflip_where,
     low_resolution,
-    mask_out,
     pencil_sketch,
     random_flips,
-    triangular_mask,
 )
 from pspnb.transforms.eight_bit import (
     grey,
@@ -22,15 +20,20 @@ from pspnb.transforms.eight_bit import (
     low_resolution_tensor,
     resize_picture,
     sketch_tensor,
+    squared,
     to_uint8,
 )
 from pspnb.transforms.labels import CELEBA_COLOURS, colour_labels, labels_of_colours, merge_part_masks, one_hot
+from pspnb.transforms.masks import HOLES, mask_out, random_holes, triangular_mask
+from pspnb.transforms.strokes import draw_strokes
 
 __all__ = [
     "CELEBA_COLOURS",
+    "HOLES",
     "bicubic_kernel",
     "colour_labels",
     "downsample",
+    "draw_strokes",
     "grey",
     "hflip_where",
     "image_tensor",
@@ -43,8 +46,10 @@ __all__ = [
     "one_hot",
     "pencil_sketch",
     "random_flips",
+    "random_holes",
     "resize_picture",
     "sketch_tensor",
+    "squared",
     "to_uint8",
     "triangular_mask",
 ]

@@ -93,18 +93,3 @@ def pencil_sketch(images: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b 1 h w"
     edges = F.conv2d(F.pad(shade, (1, 1, 1, 1), mode="reflect"), sobel)
     rising, falling = (e.clamp(0, 1).amax(1, keepdim=True) for e in (edges, -edges))
     return 1 - (0.75 * rising + 0.75 * falling).clamp(0, 1)
-
-
-def triangular_mask(size: int) -> Bool[Tensor, " s s"]:
-    """True where inpainting has to fill in: the triangle between the lower edge and the centre of the image.
-
-    The paper (section 4.5) says no more than "a simple, symmetric triangular mask"; this one covers the mouth and chin
-    of an aligned face, a quarter of the image.
-    """
-    centre = (torch.arange(size) + 0.5) / size - 0.5
-    return centre[:, None] > centre[None, :].abs()
-
-
-def mask_out(images: Float[Tensor, " b c h w"], mask: Bool[Tensor, " h w"]) -> Float[Tensor, " b c h w"]:
-    """Images with the masked pixels at 0, the middle of [-1, 1]."""
-    return images.masked_fill(mask.to(images.device, non_blocking=True), 0.0)

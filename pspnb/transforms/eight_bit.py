@@ -15,6 +15,9 @@ from pspnb.transforms.batched import downsample
 from pspnb.transforms.labels import one_hot
 
 Picture = UInt8[np.ndarray, " h w 3"] | UInt8[np.ndarray, " h w"]
+Fit = Literal["crop", "pad", "stretch"]
+SQUARE = 1.02
+"""Sides in a larger ratio than this are no square."""
 
 
 def resize_picture(
@@ -25,6 +28,36 @@ def resize_picture(
 
     method = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}[interpolation]
     return np.asarray(Image.fromarray(picture).resize((size, size), method))
+
+
+def is_square(picture: Picture) -> bool:
+    """Whether a picture may be resized to a square as it is: its sides differ by 2 % at most."""
+    height, width = picture.shape[:2]
+    return max(height, width) <= SQUARE * min(height, width)
+
+
+def squared(picture: Picture, fit: Fit | None, *, fill: int | None = None) -> UInt8[np.ndarray, " h2 w2 *c"]:
+    """A square picture: the middle of it ("crop"), widened by the level `fill` or by its own edge ("pad"), or as it is, to be
+    stretched by `resize_picture` ("stretch", as the published code does).
+
+    Without `fit` a picture of another aspect than a square's raises ValueError.
+    """
+    height, width = picture.shape[:2]
+    if fit == "stretch" or is_square(picture):
+        return picture
+    if fit is None:
+        raise ValueError(
+            f"{width} x {height} pixels; expected a square picture: align it, or choose --fit crop, --fit pad or --fit stretch"
+        )
+    if fit == "crop":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return np.ascontiguousarray(picture[top : top + side, left : left + side])
+    missing = max(height, width) - np.array([height, width])
+    margins = [(int(m) // 2, int(m) - int(m) // 2) for m in missing] + [(0, 0)] * (picture.ndim - 2)
+    if fill is None:
+        return np.pad(picture, margins, mode="edge")
+    return np.pad(picture, margins, constant_values=fill)
 
 
 def grey(picture: UInt8[np.ndarray, " h w 3"]) -> UInt8[np.ndarray, " h w"]:
