@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from torch import Tensor, nn
+from torch import nn
 
 from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
@@ -57,7 +57,7 @@ def export(
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise PspnbError(f"{folder}: expected a folder for the results, this is a file")
-    paths = {part: folder / f"{part}.onnx" for part in chosen}
+    paths: dict[str, Path] = {part: folder / f"{part}.onnx" for part in chosen}
     written: dict[str, Any] = {}
     for part, path in paths.items():
         graph = available[part]
@@ -83,22 +83,11 @@ def graphs_of(model: nn.Module, *, noise: Noise = "const") -> dict[Part, Graph]:
     image, codes = _image_in(model), _codes(model.decoder)
     translated = Port("translated", _image(model.decoder).shape, "image in [-1, 1], not clipped")
     return {
-        "encoder": Graph(_Calls(model, lambda psp, x: psp.encode(x)), (image,), (codes,)),
+        "encoder": Graph(model, lambda psp, x: psp.encode(x), (image,), (codes,)),
         "mapping": _mapping(model.decoder),
         "synthesis": _synthesis(model.decoder, noise),
-        "translation": Graph(_Calls(model, lambda psp, x: psp(x, return_codes=True)), (image,), (translated, codes)),
+        "translation": Graph(model, lambda psp, x: psp(x, return_codes=True), (image,), (translated, codes)),
     }
-
-
-class _Calls(nn.Module):
-    """A module whose forward is a function of another module and tensors: what torch's exporter can trace."""
-
-    def __init__(self, model: nn.Module, function: Callable[..., Any]):
-        super().__init__()
-        self.model, self.function = model, function
-
-    def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
-        return self.function(self.model, *tensors)
 
 
 def _mapping(generator: Generator) -> Graph:
@@ -107,9 +96,9 @@ def _mapping(generator: Generator) -> Graph:
     if hasattr(mapping, "map_numbers"):
         width = mapping.layers[0].weight.shape[1]  # type: ignore[index,union-attr]
         numbers = Port("numbers", (width,), "factors as numbers (pspnb.world2.prior.numbers)")
-        return Graph(_Calls(mapping, lambda module, x: module.map_numbers(x)), (numbers,), (w,))
+        return Graph(mapping, lambda module, x: module.map_numbers(x), (numbers,), (w,))
     z = Port("z", (generator.z_dim,), "standard normal")
-    return Graph(_Calls(mapping, lambda module, x: module(x)), (z,), (w,))
+    return Graph(mapping, lambda module, x: module(x), (z,), (w,))
 
 
 def _synthesis(generator: Generator, noise: Noise) -> Graph:
@@ -122,7 +111,7 @@ def _synthesis(generator: Generator, noise: Noise) -> Graph:
         draw = lambda module, codes, *maps: module.synthesize(codes, noise=maps)  # noqa: E731
         shapes = enumerate(noise_shapes(generator.size))
         ports += tuple(Port(f"noise_{i}", shape[1:], "standard normal") for i, shape in shapes)
-    return Graph(_Calls(generator, draw), ports, (_image(generator),))
+    return Graph(generator, draw, ports, (_image(generator),))
 
 
 def _codes(generator: Generator) -> Port:

@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,9 +49,10 @@ class Port:
 
 @dataclass(frozen=True)
 class Graph:
-    """A module that takes and gives tensors alone, with its ports in order."""
+    """A function of a model and of tensors, which gives a tensor or several, with its ports in order."""
 
-    module: nn.Module
+    model: nn.Module
+    function: Callable[..., Any]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
@@ -58,6 +60,17 @@ class Graph:
         """Standard normal inputs."""
         draw = torch.Generator().manual_seed(seed)
         return tuple(torch.randn(batch, *port.shape, generator=draw) for port in self.inputs)
+
+
+class _Calls(nn.Module):
+    """What torch's exporter can trace: a module that calls the function."""
+
+    def __init__(self, graph: Graph):
+        super().__init__()
+        self.model, self.function = graph.model, graph.function
+
+    def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return self.function(self.model, *tensors)
 
 
 def write_graph(path: str | os.PathLike, graph: Graph, *, half: bool = True) -> None:
@@ -94,7 +107,7 @@ def _trace(graph: Graph) -> Any:
     with warnings.catch_warnings(), contextlib.redirect_stdout(silent), torch.no_grad():
         warnings.simplefilter("ignore")
         return torch.onnx.export(
-            graph.module.eval(),
+            _Calls(graph).eval(),
             arguments,
             dynamo=True,
             dynamic_shapes=(tuple({0: batch} for _ in arguments),),
