@@ -23,7 +23,7 @@ function enlargedTo(sketch, size) {
 }
 
 export async function start(root) {
-  const lab = await openLab();
+  const lab = await openLab(root);
   const status = new Status(lab);
   const face = new Picture(lab.size, "The face for this drawing");
   const draw = random(2024);

@@ -15,7 +15,7 @@ const GROUPS = [
 const BARS = 7;
 
 export async function start(root) {
-  const lab = await openLab();
+  const lab = await openLab(root);
   const status = new Status(lab);
   const byName = Object.fromEntries(lab.world.factors.map((f) => [f.name, f]));
   const after = new Picture(lab.size, "The edited portrait");

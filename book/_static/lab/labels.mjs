@@ -9,7 +9,7 @@ const WORDS = {
 };
 
 export async function start(root) {
-  const lab = await openLab();
+  const lab = await openLab(root);
   const status = new Status(lab);
   const { names, colours } = lab.classes;
   const face = new Picture(lab.size, "The face for this label map");

@@ -7,7 +7,7 @@ const GROUPS = ["Coarse styles: pose, head, hair", "Middle styles: features, exp
 const percent = (v) => `${Math.round(100 * v)} %`;
 
 export async function start(root) {
-  const lab = await openLab();
+  const lab = await openLab(root);
   const status = new Status(lab);
   const { groups, nStyles } = lab.generator;
   const shares = new Float64Array(nStyles);

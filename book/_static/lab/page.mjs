@@ -19,10 +19,11 @@ export function h(tag, attributes = {}, ...children) {
 // ---- the lab's data and models -----------------------------------------------------------------------------------------
 
 /** What the build prepared. */
-export async function openLab() {
+export async function openLab(root) {
   const answer = await fetch(new URL("lab.json", HERE));
   if (!answer.ok) throw new Error(`lab.json: answer ${answer.status}`);
-  return new Lab(await answer.json());
+  root.lab = new Lab(await answer.json());
+  return root.lab;
 }
 
 const TITLES = {
@@ -119,7 +120,8 @@ export class Status {
   constructor(lab) {
     this.bar = h("progress", { max: 1, value: 0, "aria-label": "download", hidden: true });
     this.text = h("span", { role: "status" });
-    this.again = h("button", { type: "button", hidden: true }, "Try again");
+    this.failed = new Map(); // what to call again, with which argument
+    this.again = button("Try again", () => this.#retry(), { hidden: true });
     this.element = h("div", { class: "lab-status" }, this.bar, this.text, this.again);
     lab.onprogress = (text, share) => {
       if (this.element.dataset.kind === "error") this.clear();
@@ -140,23 +142,25 @@ export class Status {
     this.say("");
   }
 
-  fail(error, again) {
+  /** Show an error; the button calls `again(argument)`, and whatever else has failed. */
+  fail(error, again, argument) {
     this.say(sentence(error), "error");
-    if (again) {
-      this.again.hidden = false;
-      this.again.onclick = () => {
-        this.clear();
-        again();
-      };
-    }
+    this.failed.set(again, argument);
+    this.again.hidden = false;
+  }
+
+  #retry() {
+    const failed = [...this.failed];
+    this.failed.clear();
+    this.clear();
+    for (const [again, argument] of failed) again(argument);
   }
 }
 
 /** A function that does `work` with the newest argument and shows what goes wrong; `again` calls it with the last one. */
 export function live(status, work) {
   const follow = newest(work);
-  const go = (argument) =>
-    follow(argument).catch((error) => status.fail(error, () => go(argument)));
+  const go = (argument) => follow(argument).catch((error) => status.fail(error, go, argument));
   return go;
 }
 

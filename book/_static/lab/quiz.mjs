@@ -6,7 +6,7 @@ const ROUNDS = 16;
 const NAMES = ["the renderer", "the network"];
 
 export async function start(root) {
-  const lab = await openLab();
+  const lab = await openLab(root);
   const status = new Status(lab);
   const shown = new Picture(lab.size, "Whose picture is this?");
   const other = new Picture(lab.size, "The other one’s picture of the same factors");
@@ -48,7 +48,7 @@ export async function start(root) {
     second.querySelector("figcaption").textContent = `By ${NAMES[1 - maker]}, same factors`;
     second.hidden = false;
     const last = round === ROUNDS;
-    const next = button(last ? "Play again" : "Next picture (Space)", last ? again : ask, { class: "lab-primary" });
+    const next = button(last ? "Play again" : "Next picture", last ? again : ask, { class: "lab-primary" });
     answers.replaceChildren(next);
     next.focus();
     say();

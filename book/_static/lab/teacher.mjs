@@ -3,7 +3,7 @@ import { difference } from "./lab.mjs";
 import { button, choice, factorTitle, figure, h, openLab, Picture, segmented, slider, Status } from "./page.mjs";
 
 export async function start(root) {
-  const lab = await openLab();
+  const lab = await openLab(root);
   const status = new Status(lab);
   const { sweeps } = lab.frames;
   const byName = Object.fromEntries(lab.world.factors.map((f) => [f.name, f]));
@@ -43,7 +43,7 @@ export async function start(root) {
     const errors = values.map((_, k) => difference(...pair(k)).mean);
     const top = Math.max(...errors);
     chart.setAttribute("aria-label", `Mean difference at each stop of the slider, from ${Math.min(...errors).toFixed(1)} to ${top.toFixed(1)} levels`);
-    chart.replaceChildren(...errors.map((e, k) => h("button", { type: "button", tabindex: -1, "aria-hidden": "true", title: `${word(k)}: ${e.toFixed(1)} levels`, style: `height: ${(100 * e) / top}%`, onclick: () => (steps.value = stop = k, show()) })));
+    chart.replaceChildren(...errors.map((e, k) => h("div", { title: `${word(k)}: ${e.toFixed(1)} levels`, style: `height: ${(100 * e) / top}%`, onclick: () => (steps.value = stop = k, show()) })));
     stop = Math.floor(values.length / 2);
     steps = slider({ label: factorTitle(sweeps[sweep].name), min: 0, max: values.length - 1, step: 1, value: stop, shown: word, oninput: (v) => ((stop = v), show()) });
     place.replaceChildren(steps.element);
@@ -59,7 +59,7 @@ export async function start(root) {
       status.clear();
       choose();
     } catch (error) {
-      status.fail(error, () => load(k));
+      status.fail(error, load, k);
     }
   };
   const who = segmented({ label: "Person", names: people.map((_, k) => `Person ${k + 1}`), value: 0, onchange: load });

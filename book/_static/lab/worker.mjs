@@ -77,7 +77,10 @@ async function session(model) {
     throw error;
   }
   const bytes = await fetched(model.title, model.url, model.sha256.slice(0, 16), model.bytes);
-  if (bytes.length !== model.bytes) throw new Error(`download:${model.title} (not all of it came)`);
+  if (bytes.length !== model.bytes) {
+    await self.caches?.delete(CACHE);
+    throw new Error(`download:${model.title} (not all of it came)`);
+  }
   return ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], graphOptimizationLevel: "all" });
 }
 

@@ -8,7 +8,7 @@ const ANSWERS = 4;
 const REDRAWN = [4, 7]; // styles of the paper's super-resolution samples, blended by half
 
 export async function start(root) {
-  const lab = await openLab();
+  const lab = await openLab(root);
   const status = new Status(lab);
   const small = new Picture(lab.size, "The few pixels that are left", { smooth: false });
   const answers = Array.from({ length: ANSWERS }, (_, k) => new Picture(lab.size, `Answer ${k + 1}`));
