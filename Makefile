@@ -46,14 +46,14 @@ $(BUILT): $(STAMP) $(BOOK_SOURCES)
 test: test-unit test-notebooks test-pages
 
 test-unit: $(STAMP)
-	$(PYTEST) -n $(JOBS) tests --ignore=tests/test_notebooks.py --ignore=tests/test_pages.py
+	$(PYTEST) -n $(JOBS) tests --ignore=tests/test_notebooks.py --ignore=tests/test_pages.py --ignore=tests/test_lab_pages.py
 
 test-notebooks: $(STAMP)
 	PYTHONPATH=tests $(PYTEST) -p nbval_one_start -n $(JOBS) --dist loadfile --nbval notebooks
 	$(PYTEST) -n $(JOBS) tests/test_notebooks.py
 
 test-pages: book
-	$(PYTEST) -rs tests/test_pages.py
+	$(PYTEST) -rs tests/test_pages.py tests/test_lab_pages.py
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
@@ -71,7 +71,7 @@ bench: $(STAMP)
 	$(PY) benchmarks/training.py
 
 clean:
-	rm -rf _build book/figures/generated book/_static/vendor .pytest_cache .mypy_cache .ruff_cache
+	rm -rf _build book/figures/generated book/_static/vendor book/_static/lab/generated .pytest_cache .mypy_cache .ruff_cache
 	find book notebooks pspnb tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean

@@ -384,6 +384,55 @@ class Evaluate:
         return 0
 
 
+@dataclass(frozen=True)
+class Export:
+    """Export a model to ONNX files, for onnxruntime or a browser: encoder, mapping, synthesis, and the whole translation."""
+
+    model: Positional[Annotated[str, arg(metavar="MODEL")]]
+    """Shipped model (see `pspnb models`), official checkpoint file, or the folder of a run of `pspnb train`."""
+    out: Path
+    """Output folder for the .onnx files and model.json, which describes their inputs and outputs."""
+    format: Literal["onnx"] = "onnx"
+    """File format."""
+    parts: Annotated[str | None, _option("NAME,...")] = None
+    """Which of encoder, mapping, synthesis, translation to write; default: all that the model has."""
+    noise: Literal["const", "input"] = "const"
+    """Noise maps of the synthesis: stored in the file, or inputs of it."""
+    float32: bool = False
+    """Store weights as float32: files twice as large; default: float16, computed with as float32."""
+    generator: Annotated[str | None, _option("NAME_OR_FILE")] = None
+    """The generator that a run was trained on, if its file was moved since."""
+    overwrite: bool = False
+    """Replace files of an earlier export in the output folder."""
+
+    def run(self) -> int:
+        from pspnb.models import onnx
+
+        if not self.overwrite and (self.out / "model.json").exists():
+            raise PspnbError(f"{self.out}: holds an export already; expected another folder, or --overwrite")
+        parts: Any = None if self.parts is None else [name.strip() for name in self.parts.split(",")]
+        model = _model_or_generator(self.model, self.generator)
+        paths = onnx.export(model, self.out, parts=parts, noise=self.noise, half=not self.float32)
+        for path in paths.values():
+            print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+        return 0
+
+
+def _model_or_generator(name: str, generator: str | None) -> Any:
+    """A model by any name that `load` takes, or a generator's file by any that `load_generator` takes."""
+    import pspnb
+    from pspnb.errors import LoadError
+
+    try:
+        return pspnb.load(name, generator=generator)
+    except LoadError:
+        if generator is not None:
+            raise
+        with contextlib.suppress(LoadError):
+            return pspnb.load_generator(name)
+        raise
+
+
 Command = (
     Annotated[Translate, subcommand("translate")]
     | Annotated[Align, subcommand("align")]
@@ -391,6 +440,7 @@ Command = (
     | Annotated[Facets, subcommand("facets")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Export, subcommand("export")]
 )
 
 
@@ -436,7 +486,7 @@ def _refuse_empty(arguments: list[str]) -> None:
             raise PspnbError(f"expected a value{after}, got an empty one; is a variable of the shell not set?")
 
 
-def _parse(arguments: list[str]) -> Translate | Align | Models | Facets | Train | Evaluate:
+def _parse(arguments: list[str]) -> Translate | Align | Models | Facets | Train | Evaluate | Export:
     """Parse, with tyro's boxed page of advice reduced to the line that says what was wrong."""
     caught = io.StringIO()
     try:

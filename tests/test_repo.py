@@ -105,6 +105,7 @@ def test_table_of_contents_names_every_page():
     toc = (ROOT / "_toc.yml").read_text()
     named = set(re.findall(r"(?:file|root): (\S+)", toc))
     pages = {f"book/{p.stem}" for p in (ROOT / "book").glob("*.md")} | {f"notebooks/{p.stem}" for p in NOTEBOOKS}
+    pages |= {f"book/lab/{p.stem}" for p in (ROOT / "book" / "lab").glob("*.md")}
     assert named == pages
 
 

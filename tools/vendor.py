@@ -1,4 +1,4 @@
-"""Fetch the browser files of the book (MathJax, require.js, the widget manager) into `book/_static/vendor/`.
+"""Fetch the browser files of the book (MathJax, require.js, the widget manager, onnxruntime) into `book/_static/vendor/`.
 
     python tools/vendor.py
 
@@ -10,6 +10,7 @@ package is executed; only the files named here are unpacked.
 from __future__ import annotations
 
 import fnmatch
+import gzip
 import hashlib
 import os
 import shutil
@@ -26,12 +27,16 @@ TARGET = ROOT / "book" / "_static" / "vendor"
 
 @dataclass(frozen=True)
 class Package:
-    """An npm package, the hash of its archive, and which of its files go where (pattern in the archive -> folder)."""
+    """An npm package, the hash of its archive, and which of its files go where (pattern in the archive -> folder).
+
+    `packed` names files that are stored as .gz for a page that unpacks them itself: not every static host compresses.
+    """
 
     name: str
     version: str
     sha256: str
     files: tuple[tuple[str, str], ...]
+    packed: tuple[str, ...] = ()
 
     @property
     def archive(self) -> str:
@@ -62,6 +67,16 @@ PACKAGES = (
         "1.0.15",
         "2b9d65cb7913e1c7d671757a10008b32c9c2448d4429513371e55c07d6107638",
         (("package/dist/embed-amd.js", "."), ("package/dist/*.woff2", ".")),
+    ),
+    Package(
+        "onnxruntime-web",
+        "1.30.0",
+        "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71",
+        (
+            ("package/dist/ort.wasm.bundle.min.mjs", "onnxruntime"),
+            ("package/dist/ort-wasm-simd-threaded.wasm", "onnxruntime"),
+        ),
+        packed=("ort-wasm-simd-threaded.wasm",),
     ),
 )
 
@@ -121,14 +136,18 @@ def unpack(package: Package, archive: Path, target: Path) -> int:
             for member in chosen:
                 out = target / folder / Path(member.name).name
                 out.parent.mkdir(parents=True, exist_ok=True)
-                out.write_bytes(tar.extractfile(member).read())
+                content = tar.extractfile(member).read()
+                if out.name in package.packed:
+                    out = out.with_name(f"{out.name}.gz")
+                    content = gzip.compress(content, mtime=0)
+                out.write_bytes(content)
             count += len(chosen)
     return count
 
 
 def main() -> None:
     stamp = TARGET / ".stamp"
-    wanted = "".join(f"{p.name}@{p.version} {p.sha256} {p.files}\n" for p in PACKAGES)
+    wanted = "".join(f"{p.name}@{p.version} {p.sha256} {p.files} {p.packed}\n" for p in PACKAGES)
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     shutil.rmtree(TARGET, ignore_errors=True)

@@ -1,0 +1,333 @@
+// The parts that the pages are made of: labelled controls, pictures, messages, and the way to the worker.
+import { enlarged, newest, toRGBA } from "./lab.mjs";
+
+const HERE = new URL("./generated/", import.meta.url);
+let counter = 0;
+
+/** An element: h("button", { class: "x", onclick: f }, "text", child). */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+// ---- the lab's data and models -----------------------------------------------------------------------------------------
+
+/** What the build prepared. */
+export async function openLab(root) {
+  const answer = await fetch(new URL("lab.json", HERE));
+  if (!answer.ok) throw new Error(`lab.json: answer ${answer.status}`);
+  root.lab = new Lab(await answer.json());
+  return root.lab;
+}
+
+const TITLES = {
+  mapping: "the mapping network",
+  synthesis: "the generator",
+  inversion: "the encoder",
+  factors: "the factor reader",
+  sketch: "the sketch encoder",
+  segmentation: "the label encoder",
+  super_resolution: "the super-resolution encoder",
+};
+
+/** The data, and a worker that runs the models. `onprogress(text, share)` while something is downloaded. */
+export class Lab {
+  constructor(data) {
+    Object.assign(this, data);
+    this.size = data.generator.size;
+    this.onprogress = () => {};
+    this.waiting = new Map();
+    this.worker = null;
+  }
+
+  has(model) {
+    return model in this.models;
+  }
+
+  file(name) {
+    return new URL(this.frames.files[name], HERE).href;
+  }
+
+  #start() {
+    this.worker = new Worker(new URL("worker.mjs", import.meta.url), { type: "module" });
+    this.worker.onmessage = ({ data }) => {
+      if (data.progress) {
+        const { what, loaded, total } = data.progress;
+        const share = loaded / total;
+        this.onprogress(share < 1 ? `Loading ${what}: ${(loaded / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB` : "", share);
+        return;
+      }
+      const { resolve, reject } = this.waiting.get(data.id);
+      this.waiting.delete(data.id);
+      if (data.error) reject(new Error(data.error));
+      else resolve(data);
+    };
+    this.worker.onerror = (event) => {
+      event.preventDefault();
+      for (const { reject } of this.waiting.values()) reject(new Error("download:the runtime (its program did not load)"));
+      this.waiting.clear();
+      this.worker = null;
+    };
+  }
+
+  /** Output of a model for one input (or several in a batch), as one Float32Array. */
+  async run(name, input, batch = 1) {
+    if (!this.worker) this.#start();
+    const about = this.models[name];
+    const model = { ...about, url: new URL(about.file, HERE).href, title: TITLES[name] ?? name };
+    const id = ++counter;
+    const answer = new Promise((resolve, reject) => this.waiting.set(id, { resolve, reject }));
+    this.worker.postMessage({ id, model, batch, input: input ? Float32Array.from(input) : null });
+    return (await answer).output;
+  }
+
+  /** Pixels of the prepared sheet `name`: an array of RGBA tiles. */
+  async tiles(name) {
+    const image = new Image();
+    image.src = this.file(name);
+    try {
+      await image.decode();
+    } catch {
+      throw new Error("download:the prepared pictures (no answer)");
+    }
+    const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(image, 0, 0);
+    const { columns } = this.frames;
+    const rows = image.naturalHeight / this.size;
+    return Array.from({ length: rows * columns }, (_, i) => {
+      const [x, y] = [(i % columns) * this.size, Math.floor(i / columns) * this.size];
+      return context.getImageData(x, y, this.size, this.size).data;
+    });
+  }
+}
+
+/** One sentence for a reader. */
+export function sentence(error) {
+  const text = String(error?.message ?? error);
+  if (text.startsWith("download:")) return `Could not load ${text.slice(9)}. Check the connection and try again.`;
+  return `Something went wrong: ${text}`;
+}
+
+/** The line under the title: progress, messages, errors with a button that tries again. */
+export class Status {
+  constructor(lab) {
+    this.bar = h("progress", { max: 1, value: 0, "aria-label": "download", hidden: true });
+    this.text = h("span", { role: "status" });
+    this.failed = new Map(); // what to call again, with which argument
+    this.again = button("Try again", () => this.#retry(), { hidden: true });
+    this.element = h("div", { class: "lab-status" }, this.bar, this.text, this.again);
+    lab.onprogress = (text, share) => {
+      if (this.element.dataset.kind === "error") this.clear();
+      this.text.textContent = text;
+      this.bar.hidden = !text;
+      this.bar.value = share;
+    };
+  }
+
+  say(text, kind = "") {
+    this.element.dataset.kind = kind;
+    this.bar.hidden = true;
+    this.text.textContent = text;
+    this.again.hidden = true;
+  }
+
+  clear() {
+    this.say("");
+  }
+
+  /** Show an error; the button calls `again(argument)`, and whatever else has failed. */
+  fail(error, again, argument) {
+    this.say(sentence(error), "error");
+    this.failed.set(again, argument);
+    this.again.hidden = false;
+  }
+
+  #retry() {
+    const failed = [...this.failed];
+    this.failed.clear();
+    this.clear();
+    for (const [again, argument] of failed) again(argument);
+  }
+}
+
+/** A function that does `work` with the newest argument and shows what goes wrong; `again` calls it with the last one. */
+export function live(status, work) {
+  const follow = newest(work);
+  const go = (argument) => follow(argument).catch((error) => status.fail(error, go, argument));
+  return go;
+}
+
+// ---- pictures ----------------------------------------------------------------------------------------------------------
+
+const TIMES = 6;
+
+/** A canvas that shows a small picture smoothly enlarged. `pixels` are the RGBA of the small one. */
+export class Picture {
+  constructor(size, label, { smooth = true } = {}) {
+    this.size = size;
+    this.pixels = null;
+    this.data = null;
+    this.smooth = smooth;
+    const side = size * TIMES;
+    this.canvas = h("canvas", { width: side, height: side, role: "img", "aria-label": label, class: "lab-picture" });
+    this.canvas.picture = this; // for those who look from outside, such as the tests
+    if (!smooth) this.canvas.classList.add("lab-pixels");
+  }
+
+  /** Planes in [-1, 1], and the codes they were drawn from. */
+  show(data, codes = null) {
+    this.data = data;
+    this.codes = codes;
+    this.showPixels(toRGBA(data, this.size));
+  }
+
+  showPixels(rgba) {
+    this.pixels = rgba;
+    const side = this.size * TIMES;
+    const context = this.canvas.getContext("2d");
+    if (this.smooth) {
+      context.putImageData(new ImageData(enlarged(rgba, this.size, TIMES), side, side), 0, 0);
+    } else {
+      const small = new OffscreenCanvas(this.size, this.size);
+      small.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(rgba), this.size, this.size), 0, 0);
+      context.imageSmoothingEnabled = false;
+      context.drawImage(small, 0, 0, side, side);
+    }
+    this.canvas.dataset.shown = String(Number(this.canvas.dataset.shown ?? 0) + 1);
+  }
+
+  describe(text) {
+    this.canvas.setAttribute("aria-label", text);
+  }
+
+  /** Save what is shown as a PNG file. */
+  save(name) {
+    this.canvas.toBlob((blob) => {
+      const link = h("a", { href: URL.createObjectURL(blob), download: `${name}.png` });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    }, "image/png");
+  }
+}
+
+export function figure(picture, caption, ...more) {
+  return h("figure", { class: "lab-figure" }, picture.canvas ?? picture, h("figcaption", {}, caption), ...more);
+}
+
+// ---- controls ----------------------------------------------------------------------------------------------------------
+
+export function button(text, onclick, attributes = {}) {
+  return h("button", { type: "button", onclick, ...attributes }, text);
+}
+
+/** A labelled slider with its value beside it. `shown(value)` writes the value with its unit. */
+export function slider({ label, min, max, step, value, shown = (v) => v, oninput, hint }) {
+  const id = `lab-${++counter}`;
+  const output = h("output", { for: id }, shown(value));
+  const input = h("input", { type: "range", id, min, max, step, value, "aria-valuetext": shown(value) });
+  const update = () => {
+    output.textContent = shown(Number(input.value));
+    input.setAttribute("aria-valuetext", shown(Number(input.value)));
+  };
+  input.addEventListener("input", () => {
+    update();
+    oninput(Number(input.value));
+  });
+  const element = h("div", { class: "lab-slider" }, h("label", { for: id, title: hint }, label), output, input);
+  return {
+    element,
+    input,
+    get value() {
+      return Number(input.value);
+    },
+    set value(v) {
+      input.value = v;
+      update();
+    },
+  };
+}
+
+/** A labelled list to choose from. */
+export function choice({ label, names, value, onchange }) {
+  const id = `lab-${++counter}`;
+  const select = h("select", { id }, ...names.map((name, k) => h("option", { value: k, selected: k === value }, name)));
+  select.addEventListener("change", () => onchange(Number(select.value)));
+  const element = h("div", { class: "lab-choice" }, h("label", { for: id }, label), select);
+  return {
+    element,
+    input: select,
+    get value() {
+      return Number(select.value);
+    },
+    set value(v) {
+      select.value = v;
+    },
+  };
+}
+
+/** A row of buttons of which one is pressed. */
+export function segmented({ label, names, value, onchange }) {
+  const buttons = names.map((name, k) =>
+    button(name, () => {
+      set(k);
+      onchange(k);
+    }),
+  );
+  const set = (k) => buttons.forEach((b, i) => b.setAttribute("aria-pressed", String(i === k)));
+  set(value);
+  return { element: h("div", { class: "lab-segmented", role: "group", "aria-label": label }, ...buttons), set };
+}
+
+export function group(title, ...children) {
+  return h("fieldset", { class: "lab-group" }, h("legend", {}, title), ...children);
+}
+
+export function folded(title, open, ...children) {
+  return h("details", { class: "lab-folded", open }, h("summary", {}, title), ...children);
+}
+
+const WORDS = {
+  yaw: "Turn",
+  pitch: "Look up",
+  roll: "Tilt",
+  eye_open: "Eyes open",
+  brow_raise: "Brows raised",
+  gaze_x: "Gaze sideways",
+  gaze_y: "Gaze up",
+  light_azimuth: "Light from the side",
+  light_elevation: "Light from above",
+  earring_left: "Ear-ring",
+  background_pattern: "Pattern behind",
+  background_palette: "Colours behind",
+  background_scale: "Size of the pattern",
+  cloth_pattern: "Pattern of the clothes",
+  cloth_palette: "Colours of the clothes",
+};
+
+/** "hair_colour" as a reader's word. */
+export function factorTitle(name) {
+  return WORDS[name] ?? (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
+}
+
+const UNITS = { degrees: "°" };
+
+/** A slider or a list for one factor of the world; `onchange(value)`. */
+export function factorControl(factor, value, onchange) {
+  const label = factorTitle(factor.name);
+  if (factor.kind === "categorical") {
+    const numbered = /^\d+$/.test(factor.names[0]) && factor.unit === "choice" && !factor.name.endsWith("angle");
+    const names = numbered ? factor.names.map((n) => `no. ${Number(n) + 1}`) : factor.names;
+    return choice({ label, names, value, onchange });
+  }
+  const unit = UNITS[factor.unit];
+  const shown = (v) => (unit ? `${Math.round(v)}${unit}` : v.toFixed(2));
+  const step = unit ? 1 : 0.01;
+  return slider({ label, min: factor.low, max: factor.high, step, value, shown, oninput: onchange, hint: factor.meaning });
+}
