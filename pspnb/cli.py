@@ -394,13 +394,13 @@ class Export:
     """Output folder for the .onnx files and model.json, which describes their inputs and outputs."""
     format: Literal["onnx"] = "onnx"
     """File format."""
-    parts: Annotated[str | None, _option("NAME,...")] = None
+    parts: Annotated[str | None, option("NAME,...")] = None
     """Which of encoder, mapping, synthesis, translation to write; default: all that the model has."""
     noise: Literal["const", "input"] = "const"
     """Noise maps of the synthesis: stored in the file, or inputs of it."""
     float32: bool = False
     """Store weights as float32: files twice as large; default: float16, computed with as float32."""
-    generator: Annotated[str | None, _option("NAME_OR_FILE")] = None
+    generator: Annotated[str | None, option("NAME_OR_FILE")] = None
     """The generator that a run was trained on, if its file was moved since."""
     overwrite: bool = False
     """Replace files of an earlier export in the output folder."""
