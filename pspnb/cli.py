@@ -50,6 +50,10 @@ class Translate:
     """Edit: add this latent direction (.safetensors, .npy, .pt), times --strength, to every code."""
     strength: Annotated[float | None, option("X")] = None
     """How far to go along --direction; negative goes the other way."""
+    edit: Annotated[str | None, option("NAME=X,...")] = None
+    """Edit by name, such as smile=0.5,glasses:round=1, in the units of the directions."""
+    directions: Annotated[Path | None, option("PATH")] = None
+    """File of named directions (.safetensors) for --edit; default: the known ones of a generator that was taught factors."""
     task: Annotated[str | None, option("TEXT")] = None
     """Task of the model, if its file does not say: inversion, sketch, segmentation, super_resolution, ..."""
     factor: Annotated[int | None, option("N")] = None
@@ -69,6 +73,7 @@ class Translate:
 
     def run(self) -> int:
         from pspnb.device import pick_device
+        from pspnb.editing.named import parse_edits
         from pspnb.editing.translate import parse_layers, task_of, translate
         from pspnb.models.load import load_translator
 
@@ -88,6 +93,8 @@ class Translate:
             seed=0 if self.seed is None else self.seed,
             direction=self.direction,
             strength=self.strength,
+            edits=None if self.edit is None else parse_edits(self.edit),
+            directions=self.directions,
             factor=self.factor,
             resize=self.resize,
             side_by_side=self.side_by_side,
