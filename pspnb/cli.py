@@ -144,6 +144,70 @@ class Align:
 
 
 @dataclass(frozen=True)
+class Video:
+    """Invert and edit the face in a video (MP4, WebM, MOV, MKV, AVI, GIF, or a folder of frames)."""
+
+    input: Positional[Annotated[Path, arg(metavar="IN")]]
+    """Video file, or a folder of pictures."""
+    output: Positional[Annotated[Path, arg(metavar="OUT")]]
+    """File that ends in .mp4, .mov, .mkv, .webm or .gif, or a new folder for the frames."""
+    model: str
+    """Shipped model (see `pspnb models`), official checkpoint file, or the folder of a run of `pspnb train`."""
+    edit: Annotated[str | None, _option("NAME=X,...")] = None
+    """Edit by name, such as smile=0.5, in the units of the directions; default: invert only."""
+    directions: Annotated[Path | None, _option("PATH")] = None
+    """File of named directions (.safetensors) for --edit; default: the known ones of a generator that was taught factors."""
+    whole_frames: bool = False
+    """Frames are portraits already (Facets): no face is searched, aligned and pasted back."""
+    steps: int = 0
+    """Optimise the code of every frame for so many steps after the encoder (slow); default: the encoder alone."""
+    start: Literal["encoder", "previous"] = "encoder"
+    """With --steps: begin with the code of the encoder, or with that of the frame before (steadier)."""
+    smoothing: float = 0.08
+    """Smooth the place of the face over time: standard deviation in seconds, 0 for none."""
+    rate: Annotated[float | None, _option("FPS")] = None
+    """Frames per second of a folder of pictures; default: 25."""
+    side_by_side: bool = False
+    """Put each input frame on the left of the result."""
+    detector: Annotated[Path | None, _option("PATH")] = None
+    """File of the YuNet face detector; default: $PSPNB_YUNET, else downloaded once (0.3 MB)."""
+    device: str = "auto"
+    """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
+    batch_size: int = 8
+    """Frames per batch."""
+    overwrite: bool = False
+    """Replace the output if it exists."""
+
+    def run(self) -> int:
+        from pspnb.device import pick_device
+        from pspnb.editing.video_command import video
+
+        if not self.steps:
+            _refuse_given(self, ("start",), "belongs to --steps N, an optimisation of every frame")
+        if self.whole_frames:
+            _refuse_given(self, ("detector", "smoothing"), "belongs to videos in which the face is searched")
+        report = video(
+            self.input,
+            self.output,
+            model=self.model,
+            edit=self.edit,
+            directions=self.directions,
+            whole_frames=self.whole_frames,
+            steps=self.steps,
+            start=self.start,
+            smoothing=self.smoothing,
+            rate=self.rate,
+            side_by_side=self.side_by_side,
+            detector=self.detector,
+            device=pick_device(self.device),
+            batch_size=self.batch_size,
+            overwrite=self.overwrite,
+        )
+        print(f"{report} -> {self.output}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Models:
     """List the shipped models with their metrics and licences, and download links of official checkpoints."""
 
@@ -370,6 +434,7 @@ class Evaluate:
 Command = (
     Annotated[Translate, subcommand("translate")]
     | Annotated[Align, subcommand("align")]
+    | Annotated[Video, subcommand("video")]
     | Annotated[Models, subcommand("models")]
     | Annotated[Facets, subcommand("facets")]
     | Annotated[Train, subcommand("train")]
@@ -419,7 +484,7 @@ def _refuse_empty(arguments: list[str]) -> None:
             raise PspnbError(f"expected a value{after}, got an empty one; is a variable of the shell not set?")
 
 
-def _parse(arguments: list[str]) -> Translate | Align | Models | Facets | Train | Evaluate:
+def _parse(arguments: list[str]) -> Translate | Align | Video | Models | Facets | Train | Evaluate:
     """Parse, with tyro's boxed page of advice reduced to the line that says what was wrong."""
     caught = io.StringIO()
     try:

@@ -28,6 +28,9 @@ from pspnb.errors import LoadError, PspnbError
 from pspnb.world2 import edit, sample_factors
 
 
+NEED_A_FILE = "edits by name need a file of directions for this model; expected --directions FILE"
+
+
 def _codes(n=3000, d=12, seed=0):
     """Codes whose axes have standard deviations 3, 1, 1, ... and the attribute along axis 1, apart from the largest."""
     draw = torch.Generator().manual_seed(seed)
@@ -142,7 +145,13 @@ def test_attributes():
     assert smile.possible(f, -0.5).tolist() == [False, False, True, True]
     assert cap.scores(f).tolist() == [1] * 4 and not cap.possible(f, 1).any()
     assert attribute("hat:sun hat").possible(f, 1).all() and attribute("hat:sun hat").name == "hat:sun hat"
-    for wrong, words in (("smil", "expected a factor"), ("hat", "hat:cap"), ("smile:x", "is a number"), ("hair_phase", "expected a factor")):  # fmt: skip
+    wrongs = {
+        "smil": "expected a factor",
+        "hat": "hat:cap",
+        "smile:x": "is a number",
+        "hair_phase": "expected a factor",
+    }
+    for wrong, words in wrongs.items():
         with pytest.raises(PspnbError, match=words):
             attribute(wrong)
 
@@ -258,6 +267,7 @@ def test_edits_from_the_shell(tmp_path, capsys):
     with torch.no_grad():
         expected = to_uint8(psp.decode(read_codes(tmp_path / "codes.safetensors")["a"][None] + 0.5)[0])
     assert abs(found - expected).max() <= 1 < abs(found - plain).max()
-    assert run("--edit", "smile=1") == (2, ["pspnb: edits by name need a file of directions for this model; expected --directions FILE"])  # fmt: skip
+    code, lines = run("--edit", "smile=1")
+    assert code == 2 and lines == [f"pspnb: {NEED_A_FILE}"]
     code, lines = run("--directions", tmp_path / "d.safetensors")
     assert code == 2 and "belongs to --edit" in lines[0] and len(lines) == 1

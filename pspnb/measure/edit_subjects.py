@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from pspnb.editing.apply import drawn, prepared
 from pspnb.measure.answer_key import batch_size, draw_z
+from pspnb.models.redraw import drawn, prepared
 from pspnb.nn.stylegan2 import Generator
 from pspnb.world2 import Factors, render, sample_factors
 from pspnb.world2.prior import factors_of

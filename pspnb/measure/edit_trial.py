@@ -19,6 +19,7 @@ from pspnb.measure.edit_subjects import Subjects
 from pspnb.measure.intervals import ROUNDS, mean, ratio
 from pspnb.measure.pairs import Instruments
 from pspnb.training.factor_targets import shown
+from pspnb.world2 import Factors
 
 STRENGTHS = (0.5, 1.0, 1.5, 2.25, 3.5)
 """Times the strength that ought to do: where the search for one that does looks."""
@@ -31,8 +32,8 @@ class Trial:
     attribute: Attribute
     subjects: Subjects
     amounts: Float[Tensor, " n"]
-    wanted: Float[Tensor, " n 3 s s"]
-    """The rendered true edits."""
+    asked: Factors
+    """What the true edit would show."""
     before: Readings
     instruments: Instruments
     calibration: Mapping[str, Calibration]
@@ -64,8 +65,8 @@ def trial(
     chosen = subjects.take(fits)
     amounts = torch.where(up, step, -step)[fits]
     before = read_factors(instruments.factors, chosen.images)
-    wanted = chosen.truth(attribute.changed(chosen.factors, amounts))
-    return Trial(attribute, chosen, amounts, wanted, before, instruments, calibration)
+    asked = attribute.changed(chosen.factors, amounts)
+    return Trial(attribute, chosen, amounts, asked, before, instruments, calibration)
 
 
 def strength_for(t: Trial, vector: Float[Tensor, " *n d"], target: float) -> tuple[float, list[tuple[float, float]]]:
@@ -84,8 +85,10 @@ def strength_for(t: Trial, vector: Float[Tensor, " *n d"], target: float) -> tup
     return max(curve, key=lambda point: point[1])[0], curve
 
 
-def measure_trial(t: Trial, images: Float[Tensor, " n 3 s s"], *, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Numbers with intervals of edited `images` of the subjects.
+def measure_trial(
+    t: Trial, images: Float[Tensor, " n 3 s s"], wanted: Float[Tensor, " n 3 s s"], *, rounds: int = ROUNDS
+) -> dict[str, Any]:
+    """Numbers with intervals of edited `images` of the subjects; `wanted`: the rendered true edits.
 
     `reached` in the attribute's units (a choice: share that is read as it); `identity`: cosine of before and after; `distance` and
     `mse` to the rendered true edit; `matrix`: how much every other legible factor moved, 1 = as between two random people;
@@ -94,7 +97,7 @@ def measure_trial(t: Trial, images: Float[Tensor, " n 3 s s"], *, rounds: int = 
     nets = t.instruments
     after = read_factors(nets.factors, images)
     judge = nets.perceptual_eval or nets.perceptual
-    near = _batched(lambda a, b: judge.distance(judge.features(a), judge.features(b)), images, t.wanted)
+    near = _batched(lambda a, b: judge.distance(judge.features(a), judge.features(b)), images, wanted)
     same = _batched(
         lambda a, b: F.cosine_similarity(nets.identity_eval(a), nets.identity_eval(b)), t.subjects.images, images
     )
@@ -105,7 +108,7 @@ def measure_trial(t: Trial, images: Float[Tensor, " n 3 s s"], *, rounds: int = 
         "reached": mean(got, rounds=rounds)._asdict(),
         "identity": mean(same, rounds=rounds)._asdict(),
         "distance": mean(near, rounds=rounds)._asdict(),
-        "mse": mean((images - t.wanted).square().mean(dim=(1, 2, 3)).cpu(), rounds=rounds)._asdict(),
+        "mse": mean((images - wanted).square().mean(dim=(1, 2, 3)).cpu(), rounds=rounds)._asdict(),
         "leak": sum(rest) / max(len(rest), 1),
         "matrix": matrix,
     }

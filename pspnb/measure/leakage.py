@@ -64,13 +64,14 @@ def judge_edits(
         a = attribute(name)
         scale = calibration["generated"]
         t, finding = (trial(a, s, instruments, scale, n=k) for s, k in ((subjects, n), (search, N_SEARCH)))
-        rows = {"none": measure_trial(t, t.subjects.images, rounds=rounds)}
-        rows["own"] = measure_trial(t, t.subjects.edited(_own(generator, t)), rounds=rounds)
-        rows["render"] = measure_trial(rendered_trial(t, calibration["rendered"]), t.wanted, rounds=rounds)
+        wanted = t.subjects.truth(t.asked)
+        rows = {"none": measure_trial(t, t.subjects.images, wanted, rounds=rounds)}
+        rows["own"] = measure_trial(t, t.subjects.edited(_own(generator, t)), wanted, rounds=rounds)
+        rows["render"] = measure_trial(rendered_trial(t, calibration["rendered"]), wanted, wanted, rounds=rounds)
         target = a.step if a.choice is None else 0.9 * float(finding.after(_own(generator, finding)).mean())
         for method, found in directions.items():
             strength, curve, vector = _strength(finding, found[name], target)
-            numbers = measure_trial(t, t.subjects.edited(t.shift(strength * vector)), rounds=rounds)
+            numbers = measure_trial(t, t.subjects.edited(t.shift(strength * vector)), wanted, rounds=rounds)
             rows[method] = {"strength": strength, "unit": found[name].unit, "curve": curve} | numbers
         facts = {"unit": a.unit, "amount": a.step, "target": target, "legible": scale[a.factor.name].legible}
         out[name] = facts | {"n": len(t.subjects), "methods": rows}
