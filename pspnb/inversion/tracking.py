@@ -79,7 +79,7 @@ def is_cut(before: Float[np.ndarray, " t t 3"], after: Float[np.ndarray, " t t 3
     return float(np.abs(before - after).mean()) > CUT
 
 
-def smoothed(quads: Sequence[Quad | None], times: Sequence[Fraction], sigma: float) -> list[Quad | None]:
+def smoothed(quads: Sequence[Quad | None], times: Sequence[Fraction], sigma: int | float) -> list[Quad | None]:
     """Squares of one shot: short gaps filled, then centres and sides averaged with Gaussian weights of the seconds between.
 
     What comes out is square again: the average of an edge is one vector, and the other edge its quarter turn.

@@ -70,7 +70,7 @@ class Optimised:
         shift: Tensor | None = None,
     ):
         at_least(1, steps=steps)
-        if hasattr(model, "edit"):
+        if hasattr(model, "edit"):  # a feature too
             raise PspnbError("expected a model whose pictures depend on codes alone for an optimisation of codes")
         self.model: Any = model
         self.steps, self.start, self.distance, self.lr, self.shift = steps, start, distance, lr, shift
@@ -129,7 +129,7 @@ def edit_video(
     tracked = None
     if find is not None:
         bar = progress_bar(video.frames(), total=video.n_frames, unit="frame", desc="faces", wanted=progress)
-        tracked = track(bar, find, smoothing=smoothing)
+        tracked = track((frame for frame in bar), find, smoothing=smoothing)
         if not any(inside(quad, video.size) for quad in tracked.quads):
             raise VideoError(f"{source}: no face found in any frame; expected one, or whole frames (--whole-frames)")
     size = (2 * width if side_by_side else width, video.size[1])

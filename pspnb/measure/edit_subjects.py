@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from pspnb.measure.answer_key import batch_size, draw_z
-from pspnb.models.redraw import drawn, prepared
+from pspnb.models.redraw import redraw
 from pspnb.nn.stylegan2 import Generator
 from pspnb.world2 import Factors, render, sample_factors
 from pspnb.world2.prior import factors_of
@@ -86,11 +86,10 @@ def generated_subjects(generator: Generator, n: int, *, seed: int) -> Subjects:
 def encoded_subjects(model: nn.Module, n: int, *, size: int, device: str | torch.device = "cpu") -> Subjects:
     """The first `n` test people of Facets through a model that encodes and decodes pictures of `size` px."""
     factors = sample_factors("test", range(n))
+    truth = rendered(factors, size, device)
 
-    def draw(state: Tensor, shift: Tensor | None) -> Tensor:
-        return drawn(model, state, shift)
+    def draw(x: Tensor, shift: Tensor | None) -> Tensor:
+        return redraw(model, x, shift)
 
-    parts = rendered(factors, size, device).split(batch_size(device))
-    state = torch.cat([prepared(model, part) for part in parts])
-    images = torch.cat([draw(part, None).float().clamp(-1, 1) for part in state.split(batch_size(device))])
-    return Subjects(factors, state, draw, images)
+    images = torch.cat([draw(part, None).float().clamp(-1, 1) for part in truth.split(batch_size(device))])
+    return Subjects(factors, truth, draw, images)
