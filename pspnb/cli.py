@@ -153,9 +153,9 @@ class Video:
     """File that ends in .mp4, .mov, .mkv, .webm or .gif, or a new folder for the frames."""
     model: str
     """Shipped model (see `pspnb models`), official checkpoint file, or the folder of a run of `pspnb train`."""
-    edit: Annotated[str | None, _option("NAME=X,...")] = None
+    edit: Annotated[str | None, option("NAME=X,...")] = None
     """Edit by name, such as smile=0.5, in the units of the directions; default: invert only."""
-    directions: Annotated[Path | None, _option("PATH")] = None
+    directions: Annotated[Path | None, option("PATH")] = None
     """File of named directions (.safetensors) for --edit; default: the known ones of a generator that was taught factors."""
     whole_frames: bool = False
     """Frames are portraits already (Facets): no face is searched, aligned and pasted back."""
@@ -165,11 +165,11 @@ class Video:
     """With --steps: begin with the code of the encoder, or with that of the frame before (steadier)."""
     smoothing: float = 0.08
     """Smooth the place of the face over time: standard deviation in seconds, 0 for none."""
-    rate: Annotated[float | None, _option("FPS")] = None
+    rate: Annotated[float | None, option("FPS")] = None
     """Frames per second of a folder of pictures; default: 25."""
     side_by_side: bool = False
     """Put each input frame on the left of the result."""
-    detector: Annotated[Path | None, _option("PATH")] = None
+    detector: Annotated[Path | None, option("PATH")] = None
     """File of the YuNet face detector; default: $PSPNB_YUNET, else downloaded once (0.3 MB)."""
     device: str = "auto"
     """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
@@ -179,28 +179,39 @@ class Video:
     """Replace the output if it exists."""
 
     def run(self) -> int:
+        from pspnb.align import FaceDetector
         from pspnb.device import pick_device
-        from pspnb.editing.video_command import video
+        from pspnb.editing.named import named_shift, parse_edits
+        from pspnb.inversion.tracking import largest_square
+        from pspnb.inversion.video import drawing, edit_video
+        from pspnb.models.load import load_translator
 
         if not self.steps:
             _refuse_given(self, ("start",), "belongs to --steps N, an optimisation of every frame")
         if self.whole_frames:
             _refuse_given(self, ("detector", "smoothing"), "belongs to videos in which the face is searched")
-        report = video(
+        if self.edit is None:
+            _refuse_given(self, ("directions",), "belongs to --edit NAME=X")
+        device = pick_device(self.device)
+        model = load_translator(self.model, device=device)
+        edits = None if self.edit is None else parse_edits(self.edit)
+        report = edit_video(
             self.input,
             self.output,
-            model=self.model,
-            edit=self.edit,
-            directions=self.directions,
-            whole_frames=self.whole_frames,
-            steps=self.steps,
-            start=self.start,
+            drawing(
+                model,
+                shift=None if edits is None else named_shift(model.decoder, edits, directions=self.directions),
+                steps=self.steps,
+                start=self.start,
+                name=self.model,
+            ),
+            input_size=model.input_size,
+            find=None if self.whole_frames else largest_square(FaceDetector(self.detector)),
             smoothing=self.smoothing,
             rate=self.rate,
             side_by_side=self.side_by_side,
-            detector=self.detector,
-            device=pick_device(self.device),
             batch_size=self.batch_size,
+            device=device,
             overwrite=self.overwrite,
         )
         print(f"{report} -> {self.output}")

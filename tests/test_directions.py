@@ -27,7 +27,6 @@ from pspnb.editing.named import named_shift, parse_edits
 from pspnb.errors import LoadError, PspnbError
 from pspnb.world2 import edit, sample_factors
 
-
 NEED_A_FILE = "edits by name need a file of directions for this model; expected --directions FILE"
 
 

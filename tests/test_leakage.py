@@ -18,6 +18,7 @@ from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.instruments import FactorNet
 from pspnb.nn.stylegan2 import Generator
 from pspnb.world2 import edit, sample_factors
+from pspnb.world2.prior import Z_DIM
 
 SMILE, YAW = (-0.4, 1.0), (-40.0, 40.0)
 
@@ -27,7 +28,7 @@ class Reads(FactorNet):
 
     def __init__(self):
         nn.Module.__init__(self)
-        self.heads, self.ranges, self.circular = {"smile": 1, "yaw": 1, "glasses": 4}, {"smile": SMILE, "yaw": YAW}, ()
+        self.heads, self.ranges = {"smile": 1, "yaw": 1, "glasses": 4}, {"smile": SMILE, "yaw": YAW}
 
     def forward(self, x):
         held = 4 * x[:, 0, 0]
@@ -148,7 +149,7 @@ def test_the_whole_measurement_on_a_tiny_generator(tmp_path):
         torch.manual_seed(0)
         mapping = PriorMapping(style_dim=16, hidden=24, n_mlp=2)
         generator = Generator(
-            64, style_dim=16, z_dim=192, mapping=mapping, noise=False, channels={4: 8, 8: 8, 16: 8, 32: 8, 64: 4}
+            64, style_dim=16, z_dim=Z_DIM, mapping=mapping, noise=False, channels={4: 8, 8: 8, 16: 8, 32: 8, 64: 4}
         ).eval()
     result = leakage.measure_leakage(
         generator, out=tmp_path, attributes=["yaw"], n=20, n_codes=1000, n_calibration=20, rounds=0
@@ -166,3 +167,46 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     arguments = ["--out", str(tmp_path), "--generator", "world2/generator", "--attribute", "smil"]
     assert leakage.main([*arguments, "--generator", str(tmp_path / "none.pt")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# ---- figures --------------------------------------------------------------------------------------------------------
+
+
+def _measured():
+    cell = lambda value: {"value": value, "lo": None, "hi": None, "n": 20}  # noqa: E731
+    smile = {
+        "strength": 0.3,
+        "curve": [[0.0, 0.0], [0.2, 0.2], [0.4, 0.5]],
+        "matrix": {"smile": cell(0.4), "yaw": cell(0.01)},
+    }
+    yaw = {
+        "strength": 9.0,
+        "curve": [[0.0, 0.0], [5.0, 4.0]],
+        "matrix": {"smile": cell(0.1), "yaw": cell(0.8), "age": cell(None)},
+    }
+    rows = {"smile": smile, "yaw": yaw}
+    edits = {
+        n: {"unit": "u", "amount": 1.0, "target": 0.3, "methods": {"truth": row, "none": {}}} for n, row in rows.items()
+    }
+    return {"subjects": {"generated": {"attributes": edits}}}
+
+
+def test_the_leakage_matrix_is_drawn():
+    from pspnb.show.editing import leakage_matrix, reach_curves, tradeoff_chart
+
+    fig = leakage_matrix(_measured(), method="truth")
+    axis = fig.axes[0]
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["smile", "yaw"]  # age moved nowhere
+    assert {t.get_text() for t in axis.texts} == {"0.40", "0.01", "0.10", "0.80"}
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["smile", "yaw"]
+    with pytest.raises(ValueError, match="method that was measured"):
+        leakage_matrix(_measured(), method="sefa")
+    with pytest.raises(ValueError, match="subjects that were measured"):
+        leakage_matrix(_measured(), method="truth", subjects="psp")
+    curves = reach_curves(_measured(), "smile").axes[0]
+    assert curves.lines[0].get_ydata().tolist() == [0.0, 0.2, 0.5] and "smile" in curves.get_ylabel()
+    points = [
+        {"subjects": s, "reconstruction_lpips": x, "edit_distance": y} for s, x, y in (("a", 0.1, 0.2), ("b", 0.3, 0.1))
+    ]
+    drawn = tradeoff_chart(points).axes[0]
+    assert [(float(k.get_xdata()[0]), float(k.get_ydata()[0])) for k in drawn.lines] == [(0.1, 0.2), (0.3, 0.1)]

@@ -26,6 +26,7 @@ from pspnb.files.video import Frame, Video, open_video
 from pspnb.files.video_out import keeps_sound, written_video
 from pspnb.inversion.optimise import invert
 from pspnb.inversion.tracking import SMOOTHING, Quad, Track, inside, is_cut, paste_back, thumbnail, track
+from pspnb.models import zoo
 from pspnb.models.redraw import redraw
 from pspnb.transforms import image_tensor
 
@@ -97,6 +98,26 @@ class Optimised:
 def frame_by_frame(model: nn.Module, shift: Tensor | None = None) -> Redraw:
     """The encoder alone, each frame for itself."""
     return lambda x: redraw(model, x, shift)
+
+
+def drawing(
+    model: nn.Module, *, shift: Tensor | None = None, steps: int = 0, start: Start = "encoder", name: str = ""
+) -> Redraw:
+    """What `edit_video` does to pictures: the encoder alone, or `steps` of optimisation behind it.
+
+    Shipped models, by their `name`, optimise squared error and the shipped perceptual distance of their world; all others squared
+    error alone. PspnbError for a model that reads no photographs.
+    """
+    found: Any = model
+    if found.encoder.in_channels != 3:
+        raise PspnbError(f"the model reads {found.encoder.in_channels} channels; expected one that reads photographs")
+    at_least(0, steps=steps)
+    if not steps:
+        return frame_by_frame(model, shift)
+    shipped = f"{name.partition('/')[0]}/perceptual"
+    known = name in zoo.available() and shipped in zoo.available()
+    distance = zoo.load_shipped(shipped, device=str(found.latent_avg.device)) if known else None
+    return Optimised(model, steps=steps, start=start, distance=distance, shift=shift)
 
 
 def edit_video(

@@ -25,10 +25,10 @@ LEGIBLE_R2, LEGIBLE_KAPPA = 0.3, 0.3
 
 @torch.no_grad()
 def read_factors(net: FactorNet, images: Float[Tensor, " n 3 s s"]) -> Readings:
-    """All factors but the circular ones, in batches, on the CPU. Unlike `FactorNet.predict`, not clamped to the world's range."""
+    """All factors, in batches, on the CPU. Unlike `FactorNet.predict`, not clamped to the world's range."""
     parts = [net(pooled(part)) for part in images.split(4 * batch_size(images.device))]
     out: Readings = {}
-    for name in (n for n in net.heads if n not in net.circular):
+    for name in net.heads:
         raw = torch.cat([part[name] for part in parts]).cpu()
         if name in net.ranges:
             low, high = net.ranges[name]

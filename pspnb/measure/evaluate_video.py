@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pspnb.checks import at_least
+from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.progress import progress_bar
@@ -23,6 +24,7 @@ from pspnb.inversion.video import Optimised, frame_by_frame
 from pspnb.measure.intervals import ROUNDS, finite, mean
 from pspnb.measure.pairs import Instruments, shipped_instruments
 from pspnb.measure.steadiness import steadiness
+from pspnb.models.load import load
 from pspnb.world2 import sequences
 
 N_CLIPS, N_FRAMES, SIZE = 120, 24, 64
@@ -95,9 +97,6 @@ def summary(rows: Sequence[Mapping[str, Any]], *, rounds: int = ROUNDS) -> dict[
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 2 for what cannot be measured."""
-    from pspnb import load
-    from pspnb.device import pick_device
-
     parser = argparse.ArgumentParser(
         prog="python -m pspnb.measure.evaluate_video", description="Table 2 on Facets clips."
     )

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pspnb.checks import at_least, seed_in_range
+from pspnb.device import pick_device
 from pspnb.editing.directions import Direction, attribute, find_directions, save_directions, true_shifts
 from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
@@ -28,6 +29,7 @@ from pspnb.measure.edit_tradeoff import reconstruction, tradeoff
 from pspnb.measure.edit_trial import Trial, measure_trial, rendered_trial, strength_for, trial
 from pspnb.measure.intervals import ROUNDS, finite
 from pspnb.measure.pairs import Instruments, shipped_instruments
+from pspnb.models.load import load, load_generator
 from pspnb.nn.stylegan2 import Generator
 
 ATTRIBUTES = (
@@ -158,9 +160,6 @@ def _in_units(direction: Direction, row: Mapping[str, Any], method: str) -> Dire
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 2 for what cannot be measured."""
-    from pspnb import load, load_generator
-    from pspnb.device import pick_device
-
     given = _parser().parse_args(arguments)
     try:
         device = pick_device(given.device)

@@ -59,9 +59,8 @@ def attribute(name: str) -> Attribute:
     """The attribute of a name such as "smile" or "glasses:round". PspnbError, which lists what there is, for another."""
     factor_name, colon, choice = name.partition(":")
     factor = BY_NAME.get(factor_name)
-    if factor is None or factor.distribution == "circular":
-        numbers = ", ".join(f.name for f in BY_NAME.values() if f.distribution != "circular")
-        raise PspnbError(f"expected a factor of Facets, got {factor_name!r}; there are {numbers}")
+    if factor is None:
+        raise PspnbError(f"expected a factor of Facets, got {factor_name!r}; there are {', '.join(BY_NAME)}")
     if factor.kind == "continuous":
         if colon:
             raise PspnbError(f"{factor_name} is a number; expected {factor_name}, got {name!r}")
