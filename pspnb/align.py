@@ -136,8 +136,13 @@ def plan(quad: Float[np.ndarray, " 4 2"], image_size: tuple[int, int], *, size: 
 
 def align(image: Image.Image, landmarks: Landmarks, *, size: int = 256) -> Image.Image:
     """The aligned `size` x `size` crop of an RGB image, from its landmarks (5 or 68 points). Errors as `ffhq_quad`."""
+    return align_quad(image, ffhq_quad(landmarks), size=size)
+
+
+def align_quad(image: Image.Image, quad: Float[np.ndarray, " 4 2"], *, size: int = 256) -> Image.Image:
+    """The crop of a square that is known, as `ffhq_quad` gives it. AlignError when it lies outside the image."""
     image = image.convert("RGB")
-    steps = plan(ffhq_quad(landmarks), image.size, size=size)
+    steps = plan(quad, image.size, size=size)
     if steps.shrink is not None:
         image = image.resize(steps.shrink, Image.Resampling.LANCZOS)
     if steps.crop is not None:

@@ -51,6 +51,10 @@ class Translate:
     """Edit: add this latent direction (.safetensors, .npy, .pt), times --strength, to every code."""
     strength: Annotated[float | None, option("X")] = None
     """How far to go along --direction; negative goes the other way."""
+    edit: Annotated[str | None, option("NAME=X,...")] = None
+    """Edit by name, such as smile=0.5,glasses:round=1, in the units of the directions."""
+    directions: Annotated[Path | None, option("PATH")] = None
+    """File of named directions (.safetensors) for --edit; default: the known ones of a generator that was taught factors."""
     task: Annotated[str | None, option("TEXT")] = None
     """Task of the model, if its file does not say: inversion, sketch, segmentation, super_resolution, ..."""
     factor: Annotated[int | None, option("N")] = None
@@ -74,6 +78,7 @@ class Translate:
 
     def run(self) -> int:
         from pspnb.device import pick_device
+        from pspnb.editing.named import parse_edits
         from pspnb.editing.translate import parse_layers, task_of, translate
         from pspnb.models.load import load_translator
 
@@ -93,6 +98,8 @@ class Translate:
             seed=0 if self.seed is None else self.seed,
             direction=self.direction,
             strength=self.strength,
+            edits=None if self.edit is None else parse_edits(self.edit),
+            directions=self.directions,
             factor=self.factor,
             mask=self.mask,
             fit=self.fit,
@@ -141,6 +148,81 @@ class Align:
                 overwrite=self.overwrite,
             )
         )
+
+
+@dataclass(frozen=True)
+class Video:
+    """Invert and edit the face in a video (MP4, WebM, MOV, MKV, AVI, GIF, or a folder of frames)."""
+
+    input: Positional[Annotated[Path, arg(metavar="IN")]]
+    """Video file, or a folder of pictures."""
+    output: Positional[Annotated[Path, arg(metavar="OUT")]]
+    """File that ends in .mp4, .mov, .mkv, .webm or .gif, or a new folder for the frames."""
+    model: str
+    """Shipped model (see `pspnb models`), official checkpoint file, or the folder of a run of `pspnb train`."""
+    edit: Annotated[str | None, option("NAME=X,...")] = None
+    """Edit by name, such as smile=0.5, in the units of the directions; default: invert only."""
+    directions: Annotated[Path | None, option("PATH")] = None
+    """File of named directions (.safetensors) for --edit; default: the known ones of a generator that was taught factors."""
+    whole_frames: bool = False
+    """Frames are portraits already (Facets): no face is searched, aligned and pasted back."""
+    steps: int = 0
+    """Optimise the code of every frame for so many steps after the encoder (slow); default: the encoder alone."""
+    start: Literal["encoder", "previous"] = "encoder"
+    """With --steps: begin with the code of the encoder, or with that of the frame before (steadier)."""
+    smoothing: float = 0.08
+    """Smooth the place of the face over time: standard deviation in seconds, 0 for none."""
+    rate: Annotated[float | None, option("FPS")] = None
+    """Frames per second of a folder of pictures; default: 25."""
+    side_by_side: bool = False
+    """Put each input frame on the left of the result."""
+    detector: Annotated[Path | None, option("PATH")] = None
+    """File of the YuNet face detector; default: $PSPNB_YUNET, else downloaded once (0.3 MB)."""
+    device: str = "auto"
+    """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps (untested), ..."""
+    batch_size: int = 8
+    """Frames per batch."""
+    overwrite: bool = False
+    """Replace the output if it exists."""
+
+    def run(self) -> int:
+        from pspnb.align import FaceDetector
+        from pspnb.device import pick_device
+        from pspnb.editing.named import named_shift, parse_edits
+        from pspnb.inversion.tracking import largest_square
+        from pspnb.inversion.video import drawing, edit_video
+        from pspnb.models.load import load_translator
+
+        if not self.steps:
+            _refuse_given(self, ("start",), "belongs to --steps N, an optimisation of every frame")
+        if self.whole_frames:
+            _refuse_given(self, ("detector", "smoothing"), "belongs to videos in which the face is searched")
+        if self.edit is None:
+            _refuse_given(self, ("directions",), "belongs to --edit NAME=X")
+        device = pick_device(self.device)
+        model = load_translator(self.model, device=device)
+        edits = None if self.edit is None else parse_edits(self.edit)
+        report = edit_video(
+            self.input,
+            self.output,
+            drawing(
+                model,
+                shift=None if edits is None else named_shift(model.decoder, edits, directions=self.directions),
+                steps=self.steps,
+                start=self.start,
+                name=self.model,
+            ),
+            input_size=model.input_size,
+            find=None if self.whole_frames else largest_square(FaceDetector(self.detector)),
+            smoothing=self.smoothing,
+            rate=self.rate,
+            side_by_side=self.side_by_side,
+            batch_size=self.batch_size,
+            device=device,
+            overwrite=self.overwrite,
+        )
+        print(f"{report} -> {self.output}")
+        return 0
 
 
 @dataclass(frozen=True)
@@ -436,6 +518,7 @@ def _model_or_generator(name: str, generator: str | None) -> Any:
 Command = (
     Annotated[Translate, subcommand("translate")]
     | Annotated[Align, subcommand("align")]
+    | Annotated[Video, subcommand("video")]
     | Annotated[Models, subcommand("models")]
     | Annotated[Facets, subcommand("facets")]
     | Annotated[Train, subcommand("train")]
@@ -486,7 +569,7 @@ def _refuse_empty(arguments: list[str]) -> None:
             raise PspnbError(f"expected a value{after}, got an empty one; is a variable of the shell not set?")
 
 
-def _parse(arguments: list[str]) -> Translate | Align | Models | Facets | Train | Evaluate | Export:
+def _parse(arguments: list[str]) -> Translate | Align | Video | Models | Facets | Train | Evaluate | Export:
     """Parse, with tyro's boxed page of advice reduced to the line that says what was wrong."""
     caught = io.StringIO()
     try:

@@ -23,3 +23,7 @@ class AlignError(PspnbError):
 
 class DownloadError(PspnbError):
     """A file could not be fetched, or what arrived is not the file that was expected."""
+
+
+class VideoError(PspnbError):
+    """A video cannot be read or written."""

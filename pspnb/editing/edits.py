@@ -46,15 +46,18 @@ def planned_edits(
     seed: int = 0,
     direction: Float[Tensor, " n d"] | None = None,
     strength: float | None = None,
+    shift: Float[Tensor, " n d"] | None = None,
 ) -> Edits:
-    """The edits that the options ask for. `layers` and `alpha` default to the task's. PspnbError where they make no sense."""
+    """The edits that the options ask for. `layers` and `alpha` default to the task's; `shift` is added beside `strength` times
+    `direction`. PspnbError where they make no sense."""
     if n_samples < 0:
         raise PspnbError(f"expected a number of samples of at least 0, got {n_samples}")
     if (direction is None) != (strength is None):
         raise PspnbError("--direction and --strength belong together; expected both")
     if strength is not None and not math.isfinite(strength):
         raise PspnbError(f"expected a finite strength, got {strength}")
-    shift = None if direction is None or strength is None else strength * direction
+    if direction is not None and strength is not None:
+        shift = strength * direction if shift is None else shift + (strength * direction).to(shift)
     if n_samples == 0 and other is None:
         if layers is not None or alpha is not None:
             raise PspnbError("--layers and --alpha belong to --n-samples or --mix; expected one of them too")

@@ -8,7 +8,7 @@ label maps one-hot; pictures of another size are resized to the encoder's square
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from pspnb.checks import at_least, between, seed_in_range
 from pspnb.editing.codes import CodesFile, checked, is_codes_file, read_codes, read_direction
 from pspnb.editing.edits import Edits, planned_edits
+from pspnb.editing.named import named_shift
 from pspnb.errors import ImageError, LoadError, PspnbError
 from pspnb.files.folders import FORMATS, Job, Report, failed, plan_jobs
 from pspnb.files.images import read_mask, to_image, write_image
@@ -86,6 +87,8 @@ def translate(
     seed: int = 0,
     direction: str | os.PathLike | None = None,
     strength: float | None = None,
+    edits: Mapping[str, float] | None = None,
+    directions: str | os.PathLike | None = None,
     factor: int | None = None,
     mask: str | os.PathLike | None = None,
     fit: Fit | None = None,
@@ -100,11 +103,12 @@ def translate(
 
     With `n_samples`, that many outputs for each input whose styles `layers` are redrawn (blended by `alpha`; both default to
     the task's). With `mix`, a picture or a file of one code, these styles are that one's. `strength` times the `direction` of
-    a file is added to every code. `factor` shrinks every input first (super-resolution); the white of the picture `mask` is the
-    hole of every input (inpainting; default: the paper's triangle); `fit` says what becomes of pictures that are not square.
-    `resize` pools outputs to that size (published: 256); `side_by_side` puts the input on the left of each output. With
-    `codes`, the codes of every input, unedited, go to that `.safetensors` file, by output name, each (n_styles, d). An input
-    that cannot be read is listed in the report and the rest goes on; if it is the only one, its error is raised.
+    a file is added to every code; so are `edits`, by name (`pspnb.editing.named`). `factor` shrinks every input first
+    (super-resolution); the white of the picture `mask` is the hole of every input (inpainting; default: the paper's triangle);
+    `fit` says what becomes of pictures that are not square. `resize` pools outputs to that size (published: 256);
+    `side_by_side` puts the input on the left of each output. With `codes`, the codes of every input, unedited, go to that
+    `.safetensors` file, by output name, each (n_styles, d). An input that cannot be read is listed in the report and the rest
+    goes on; if it is the only one, its error is raised.
     """
     if image_format not in FORMATS:
         raise PspnbError(f"expected an image format of {', '.join(FORMATS)}, got {image_format!r}")
@@ -114,7 +118,9 @@ def translate(
     seed_in_range(seed)
     between(1, psp.decoder.size, resize=resize)
     task = _with_options(task, factor, mask)
-    edits = planned_edits(
+    if directions is not None and not edits:
+        raise PspnbError("--directions belongs to --edit NAME=X; expected both")
+    planned = planned_edits(
         psp,
         task,
         n_samples=n_samples,
@@ -124,12 +130,13 @@ def translate(
         seed=seed,
         direction=None if direction is None else read_direction(direction, psp),
         strength=strength,
+        shift=named_shift(psp.decoder, edits, directions=directions) if edits else None,
     )
     endings = [f"_sample{i}.{image_format}" for i in range(n_samples)] if n_samples else [f".{image_format}"]
     reader = _CodesReader(psp, source) if is_codes_file(source) else _ImageReader(psp, source, task, fit)
     if side_by_side and isinstance(reader, _CodesReader):
         raise PspnbError("--side-by-side needs input images, and this is a file of codes")
-    draw = _Drawing(psp, reader, edits, resize, side_by_side)
+    draw = _Drawing(psp, reader, planned, resize, side_by_side)
     store = CodesFile(codes, psp) if codes is not None else None
 
     jobs = reader.jobs(output, endings)

@@ -23,6 +23,9 @@ from pspnb.world2.scene import Scene
 RENDER_VERSION = 2
 """Part of the cache's name: a change that moves any pixel of any image must raise it."""
 
+MAX_YAW = 65.0
+"""Degrees to which a head can be turned where nothing was learned: for videos that leave what was trained."""
+
 # Samples worked on at once: small enough for a CPU's caches; a GPU wants far more.
 _CHUNK_SAMPLES = {"cpu": 1 << 18, "cuda": 1 << 22}
 
@@ -38,15 +41,25 @@ class Render:
     factors: Factors
 
 
-def render(factors: Factors, size: int, *, device: str | torch.device = "cpu", supersample: int = 2) -> Render:
+def render(
+    factors: Factors,
+    size: int,
+    *,
+    device: str | torch.device = "cpu",
+    supersample: int = 2,
+    yaw_limit: float | None = None,
+) -> Render:
     """Renders one portrait for each row of `factors` (see `sample_factors`, `combine`, `edit`).
 
-    `size`: side in pixels (16 to 1024). `supersample`: samples per axis in pixels that differ from a neighbour. Results lie
-    on `device`, the factors stay where they are. Raises ValueError when a factor is missing, misshapen or out of range.
+    `size`: side in pixels (16 to 1024). `supersample`: samples per axis in pixels that differ from a neighbour. `yaw_limit`:
+    degrees to which heads may turn, beyond the world's 40; faces hold to `MAX_YAW`, glasses no longer do. Results lie on
+    `device`, the factors stay where they are. Raises ValueError when a factor is missing, misshapen or out of range.
     """
     if not 16 <= size <= 1024 or not 1 <= supersample <= 8:
         raise ValueError(f"expected size in [16, 1024] and supersample in [1, 8], got {size} and {supersample}")
-    n = validate(factors)
+    if yaw_limit is not None and not 0 < yaw_limit <= MAX_YAW:
+        raise ValueError(f"expected a yaw_limit above 0 and up to {MAX_YAW:g} degrees, got {yaw_limit:g}")
+    n = validate(factors, yaw_limit=yaw_limit)
     device = torch.device(device)
     on_cpu = {
         k: v.detach().to("cpu", torch.int64 if not v.is_floating_point() else torch.float32) for k, v in factors.items()

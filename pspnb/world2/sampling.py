@@ -94,8 +94,11 @@ def sample_factors(source: str | int, indices: Integer[Tensor, " b"] | range | l
     return combine(sample_identity(source, identity_of(source, index)), sample_free(source, index))
 
 
-def validate(factors: Factors) -> int:
-    """Checks names, lengths, kinds and ranges; returns the batch size. Raises ValueError with what was expected."""
+def validate(factors: Factors, *, yaw_limit: float | None = None) -> int:
+    """Checks names, lengths, kinds and ranges; returns the batch size. Raises ValueError with what was expected.
+
+    `yaw_limit`: degrees to which the yaw may go instead of its own range.
+    """
     missing = [name for name in BY_NAME if name not in factors]
     unknown = [name for name in factors if name not in BY_NAME]
     if missing or unknown:
@@ -107,9 +110,12 @@ def validate(factors: Factors) -> int:
             raise ValueError(f"expected factor {name!r} of shape ({max(n, 1)},), got {tuple(value.shape)}")
         if factor.kind == "categorical" and (value.is_floating_point() or value.dtype == torch.bool):
             raise ValueError(f"expected integers for the categorical factor {name!r}, got {value.dtype}")
-        if n and not bool(((value >= factor.low) & (value <= factor.high)).all()):
-            low, high = float(value.min()), float(value.max())
-            raise ValueError(f"expected {name!r} in [{factor.low:g}, {factor.high:g}], got {low:g} to {high:g}")
+        low, high = factor.low, factor.high
+        if name == "yaw" and yaw_limit is not None:
+            low, high = -yaw_limit, yaw_limit
+        if n and not bool(((value >= low) & (value <= high)).all()):
+            got = f"{float(value.min()):g} to {float(value.max()):g}"
+            raise ValueError(f"expected {name!r} in [{low:g}, {high:g}], got {got}")
     return n
 
 
