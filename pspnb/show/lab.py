@@ -20,6 +20,7 @@ from pspnb.classes import CLASSES
 from pspnb.errors import LoadError, PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.download import file_sha256
+from pspnb.models.load import load
 from pspnb.models.onnx import graphs_of
 from pspnb.models.onnx_graph import Graph, Port, write_graph
 from pspnb.models.psp import PSP
@@ -61,15 +62,13 @@ def models_of(names: Mapping[str, str]) -> tuple[dict[str, nn.Module], dict[str,
 
     Each name is a shipped model or whatever else `pspnb.load` takes.
     """
-    import pspnb
-
     models: dict[str, nn.Module] = {}
     absent: dict[str, str] = {}
     for role, name in names.items():
         if role not in ROLES:
             raise PspnbError(f"expected a part of the lab among {', '.join(ROLES)}, got {role!r}")
         try:
-            models[role] = pspnb.load(name)
+            models[role] = load(name)
         except LoadError as error:
             absent[role] = str(error)
         except ValueError as error:  # of a generator that belongs to another version of the world
