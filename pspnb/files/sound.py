@@ -100,4 +100,4 @@ def _first_picture(path: Path) -> Fraction:
 
     with opened(path) as container:
         frame = next(container.decode(video=0), None)
-        return Fraction(0) if frame is None or frame.pts is None else frame.pts * Fraction(frame.time_base)
+        return Fraction(0) if frame is None or frame.pts is None else frame.pts * Fraction(frame.time_base or 0)

@@ -111,7 +111,7 @@ def upright(frame: VideoFrame) -> UInt8[np.ndarray, " h w 3"]:
     if "a" in frame.format.name.replace("gray", "").replace("pal8", "a"):
         rgba = frame.to_ndarray(format="rgba").astype(np.uint16)
         alpha = rgba[..., 3:]
-        pixels = ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+        pixels: np.ndarray = ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     else:
         pixels = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))

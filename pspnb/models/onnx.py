@@ -59,8 +59,8 @@ def export(
         raise PspnbError(f"{folder}: expected a folder for the results, this is a file")
     paths: dict[str, Path] = {part: folder / f"{part}.onnx" for part in chosen}
     written: dict[str, Any] = {}
-    for part, path in paths.items():
-        graph = available[part]
+    for part, graph in ((name, found) for name, found in available.items() if name in paths):
+        path = paths[part]
         write_graph(path, graph, half=half)
         written[part] = {
             "file": path.name,

@@ -46,7 +46,7 @@ def prepare(folder: Path, generator: Generator, *, key: str) -> dict[str, Any]:
     key = f"{key}-{RENDER_VERSION}"
     people = [sample_factors("test", [i]) for i in range(N_PEOPLE)]
     sweeps = [{"name": name, "values": _values(name)} for name in SLIDERS]
-    rows = [[edit(person, **{s["name"]: v}) for s in sweeps for v in s["values"]] for person in people]
+    rows = [[edit(person, **{str(s["name"]): v}) for s in sweeps for v in s["values"]] for person in people]
     quiz = [sample_factors("test", [100 + i]) for i in range(N_QUIZ)]
     sheets = {f"teacher-{i}": factors for i, factors in enumerate(rows)} | {"quiz": quiz}
     files = {name: f"frames/{name}-{key}.webp" for name in [*sheets, "labels"]}
