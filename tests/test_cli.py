@@ -399,7 +399,7 @@ def test_train_hands_its_arguments_on(pspnb_command, mistake, monkeypatch, tmp_p
     monkeypatch.setattr(
         generators, "train_generator", lambda **kwargs: seen.update(kwargs) or kwargs["out"] / "checkpoint.pt"
     )
-    instead = lambda name, **kwargs: seen.update(kwargs, name=name) or "there"  # noqa: E731
+    instead = lambda name, **kwargs: seen.update(kwargs, name=name) or Path("there")  # noqa: E731
     monkeypatch.setattr(instruments, "train_instrument", instead)
     arguments = ("train", "generator", "--out", tmp_path / "run", "--steps", 7, "--device", "cpu", "--resume")
     assert pspnb_command(*arguments)[:2] == (0, [f"checkpoint -> {tmp_path / 'run' / 'checkpoint.pt'}"])
