@@ -27,14 +27,16 @@ NODE = shutil.which("node", path=str(Path(sys.executable).parent)) or shutil.whi
 
 
 def small_generator(seed: int = 0) -> Generator:
-    """64 px with the world's prior, random weights."""
+    """64 px with the world's prior, random weights that float16 can hold, as those of shipped files."""
     widths = {4: 8, 8: 8, 16: 8, 32: 8, 64: 8}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         mapping = PriorMapping(style_dim=16, hidden=16, n_mlp=2, lr_mlp=1.0)
         model = Generator(64, style_dim=16, noise=False, channels=widths, z_dim=prior.Z_DIM, mapping=mapping)
-    model.latent_avg.copy_(model.mean_latent(256))
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    for tensor in model.parameters():
+        tensor.copy_(tensor.half().float())
+    return model
 
 
 # ---- JavaScript against Python -------------------------------------------------------------------------------------------

@@ -65,6 +65,8 @@ def _networks() -> dict[str, torch.nn.Module]:
                 10, style_dim=16, in_channels=channels, input_size=64, units=(1, 1, 1, 1), widths=WIDTHS
             )
             models[role] = PSP(encoder, generator).eval().requires_grad_(False)
+            for tensor in encoder.parameters():
+                tensor.copy_(tensor.half().float())
     return models
 
 
@@ -383,6 +385,7 @@ def test_uploads_that_cannot_be_used_get_one_sentence(browser, site, tmp_path):
 def test_a_failed_download_says_so_and_is_tried_again(browser, site, part, named):
     browser.open(f"{site[0]}mix.html")
     browser.evaluate("caches.delete('pspnb-lab-1')")
+    browser.call("Network.clearBrowserCache")
     _Host.broken.append(part)
     try:
         browser.open(f"{site[0]}mix.html")

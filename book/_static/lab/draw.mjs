@@ -49,7 +49,7 @@ export async function start(root) {
 
   root.replaceChildren(
     status.element,
-    h("div", { class: "lab-pair" },
+    h("div", { class: "lab-pair lab-drawing" },
       h("section", { "aria-label": "Drawing" }, figure(pad, "Your drawing"), h("div", { class: "lab-row" },
         button("Sketch of a portrait", () => example()),
         uploadButton(lab.size, status, (data) => pad.replace(enlargedTo(pencil(data, lab.size), lab.size)), "Sketch of a photograph"),

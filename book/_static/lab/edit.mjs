@@ -1,6 +1,6 @@
 // Edit: factors moved by hand, through the mapping network; how far, and what else moved.
 import { movements, moved, readings } from "./lab.mjs";
-import { button, factorControl, factorTitle, figure, folded, group, h, live, openLab, Picture, slider, Status } from "./page.mjs";
+import { button, choiceNames, factorControl, factorTitle, figure, folded, group, h, live, openLab, Picture, slider, Status } from "./page.mjs";
 import { codesOf, Portrait } from "./portrait.mjs";
 
 const GROUPS = [
@@ -13,6 +13,8 @@ const GROUPS = [
   ["Behind and below", false, ["background_pattern", "background_palette", "background_scale", "cloth_pattern", "cloth_palette"]],
 ];
 const BARS = 7;
+// What cannot be seen without something else: the reader's guess about the colour of a hat that isn't there is no news.
+const ONLY_WITH = { hat_colour: "hat", glasses_colour: "glasses", freckle_variant: "freckles", metal: "necklace" };
 
 export async function start(root) {
   const lab = await openLab(root);
@@ -72,8 +74,8 @@ export async function start(root) {
     const now = readings(lab.factors, await lab.run("factors", after.data));
     const asked = new Set(Object.keys(wanted).filter((name) => wanted[name] !== portrait.factors[name]));
     bars.replaceChildren(
-      ...movements(before, now).slice(0, BARS).map(({ name, amount, signed, choice }) => {
-        const what = choice === undefined ? `${signed < 0 ? "−" : "+"}${Math.round(100 * amount)} %` : byName[name].names[choice] ?? "";
+      ...movements(before, now).filter(({ name }) => !ONLY_WITH[name] || wanted[ONLY_WITH[name]] > 0).slice(0, BARS).map(({ name, amount, signed, choice }) => {
+        const what = choice === undefined ? `${signed < 0 ? "−" : "+"}${Math.round(100 * amount)} %` : choiceNames(byName[name])[choice];
         return h(
           "div",
           { class: asked.has(name) ? "lab-bar lab-asked" : "lab-bar" },

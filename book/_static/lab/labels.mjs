@@ -36,7 +36,7 @@ export async function start(root) {
 
   root.replaceChildren(
     status.element,
-    h("div", { class: "lab-pair" },
+    h("div", { class: "lab-pair lab-drawing" },
       h("section", { "aria-label": "Label map" }, figure(pad, "The label map"), h("div", { class: "lab-row" }, h("span", { class: "lab-word" }, "Start from map"), start_.element, button("Back to this map", () => pad.replace(maps[shown].slice())))),
       h("section", { class: "lab-result", "aria-label": "Face" }, figure(face, "The face"), h("div", { class: "lab-row" }, button("Save as PNG", () => face.save("painted"))))),
     group("Paint", brushes, pad.toolbar),

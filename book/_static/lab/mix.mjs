@@ -64,7 +64,7 @@ export async function start(root) {
       "div",
       { class: "lab-columns" },
       group("Share of B", ...coarse.map((s) => s.element), alpha.element),
-      folded("Every style by itself", false, h("div", { class: "lab-controls" }, ...single.map((s) => s.element))),
+      folded("Every style by itself", matchMedia("(min-width: 900px)").matches, h("div", { class: "lab-controls lab-double" }, ...single.map((s) => s.element))),
     ),
     lab.has("inversion") ? h("p", { class: "lab-fine" }, "A picture that you upload stays in this browser: it is cut, shrunk and encoded on your machine, and nothing is sent anywhere.") : "",
   );

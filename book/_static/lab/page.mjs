@@ -318,13 +318,17 @@ export function factorTitle(name) {
 
 const UNITS = { degrees: "°" };
 
+/** Names of a factor's choices; those that have but a number are "no. 1", "no. 2", ... */
+export function choiceNames(factor) {
+  const numbered = /^\d+$/.test(factor.names[0]) && !factor.name.endsWith("angle");
+  return numbered ? factor.names.map((n) => `no. ${Number(n) + 1}`) : factor.names;
+}
+
 /** A slider or a list for one factor of the world; `onchange(value)`. */
 export function factorControl(factor, value, onchange) {
   const label = factorTitle(factor.name);
   if (factor.kind === "categorical") {
-    const numbered = /^\d+$/.test(factor.names[0]) && factor.unit === "choice" && !factor.name.endsWith("angle");
-    const names = numbered ? factor.names.map((n) => `no. ${Number(n) + 1}`) : factor.names;
-    return choice({ label, names, value, onchange });
+    return choice({ label, names: choiceNames(factor), value, onchange });
   }
   const unit = UNITS[factor.unit];
   const shown = (v) => (unit ? `${Math.round(v)}${unit}` : v.toFixed(2));
