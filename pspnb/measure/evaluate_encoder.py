@@ -1,4 +1,4 @@
-"""Judging one pSp model, of any size and task, on any pictures: `pspnb evaluate RUN_OR_NAME --data FOLDER`.
+"""Judging one model, of any size and task, on any pictures: `pspnb evaluate RUN_OR_NAME --data FOLDER`.
 
 The columns of Table 1, with the shipped instruments for models of Facets, with LPIPS and a face-recognition file for others.
 Chapters: "Ablations", "Training the encoder".
@@ -25,8 +25,8 @@ from pspnb.measure.applications import application_scores
 from pspnb.measure.judges import JUDGES
 from pspnb.measure.on_facets import facets_instruments
 from pspnb.measure.reconstruction import Images, compare_all, intervals
+from pspnb.models.base import Translator
 from pspnb.models.load import load_identity, load_translator
-from pspnb.models.psp import PSP
 from pspnb.models.zoo import load_shipped
 from pspnb.recipes.scales import FACETS64
 from pspnb.tasks import TASKS, Task
@@ -46,7 +46,7 @@ class Evaluation:
 
 
 def evaluate_model(
-    model: PSP,
+    model: Translator,
     images: UInt8[Tensor, " n 3 s s"] | PairArrays,
     *,
     judge: Images | None,
@@ -141,7 +141,7 @@ def evaluate(
 
 
 def _pictures(
-    model: PSP, task: Task, data: str | Path | None, sources: str | Path | None, *, progress: bool
+    model: Translator, task: Task, data: str | Path | None, sources: str | Path | None, *, progress: bool
 ) -> tuple[PairArrays, str]:
     if data is None:
         if model.input_size != FACETS64.size or sources is not None:
@@ -158,7 +158,7 @@ def _pictures(
 
 
 def _instruments(
-    model: PSP, identity: str | Path | None, lpips: str | Path | None, device: str
+    model: Translator, identity: str | Path | None, lpips: str | Path | None, device: str
 ) -> tuple[Any, Any, dict[str, str]]:
     size = min(model.input_size, model.decoder.size)
     if size == FACETS64.size and identity is None and lpips is None:

@@ -325,10 +325,10 @@ class Generator(nn.Module):
                 f"expected start in 1..{self.n_convs} with a feature, or 0 without one, for a {self.size} px generator, "
                 f"got {start}"
             )
-        wanted = {"feature": (feature, self.feature_shape(start))}
+        wanted: list[tuple[str, Tensor | None, tuple[int, ...]]] = [("feature", feature, self.feature_shape(start))]
         if rgb is not None:
-            wanted["rgb"] = (rgb, self.rgb_shape(start) or ())
-        for name, (given, shape) in wanted.items():
+            wanted.append(("rgb", rgb, self.rgb_shape(start) or ()))
+        for name, given, shape in wanted:
             if given is None or tuple(given.shape) != (b, *shape):
                 expected = f"({b}, {', '.join(map(str, shape))})" if shape else "None"
                 got = "none" if given is None else str(tuple(given.shape))
