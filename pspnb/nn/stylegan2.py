@@ -282,7 +282,7 @@ class Generator(nn.Module):
         """
         w_plus = self.to_w_plus(w)
         maps = self._noise_maps(noise, w_plus, generator)
-        self._check_state(start, feature, rgb, len(w_plus))
+        self._check_state(start, feature, rgb, w_plus)
         x, rgb = self._advance(w_plus, maps, (feature, rgb), range(start, self.n_convs))
         return self._to_rgb(self.n_convs, x, w_plus, rgb)
 
@@ -317,9 +317,10 @@ class Generator(nn.Module):
         r = 2 ** (upto // 2 + 1)
         return None if upto == 1 else (3, r, r)
 
-    def _check_state(self, start: int, feature: Tensor | None, rgb: Tensor | None, b: int) -> None:
+    def _check_state(self, start: int, feature: Tensor | None, rgb: Tensor | None, w_plus: Tensor) -> None:
         if start == 0 and feature is None and rgb is None:
             return
+        b = w_plus.shape[0]
         if not 1 <= start <= self.n_convs:
             raise ValueError(
                 f"expected start in 1..{self.n_convs} with a feature, or 0 without one, for a {self.size} px generator, "
