@@ -19,6 +19,8 @@ and of the Feature-Style encoder (Yao et al. 2022, section 4.1), whose pixel los
 | `MultiLayerSimilarity` | five depths of a face-recognition or a face-parsing network |
 | `feature_reconstruction` | F with the generator's own feature for the codes |
 
+`FeatureStyleLoss` sums them over both inversions.
+
 `LossTerm` gives a loss a name and a weight, `build_terms` makes the terms of a task, `total_loss` sums them.
 """
 
@@ -35,10 +37,13 @@ from pspnb.losses.similarity import (
     moco_resnet50,
 )
 from pspnb.losses.terms import LossInputs, LossTerm, LossWeights, build_terms, total_loss
+from pspnb.losses.two_inversions import FeatureStyleLoss, FeatureStyleWeights, TwoInversions
 
 __all__ = [
     "FACE_BOX",
     "CropBox",
+    "FeatureStyleLoss",
+    "FeatureStyleWeights",
     "Frozen",
     "IdentityLoss",
     "LPIPSLoss",
@@ -50,6 +55,7 @@ __all__ = [
     "MultiScalePerceptual",
     "Similarity",
     "SimilarityLoss",
+    "TwoInversions",
     "build_terms",
     "feature_reconstruction",
     "inner_face",

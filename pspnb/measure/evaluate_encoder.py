@@ -23,6 +23,7 @@ from pspnb.losses import IdentityLoss, LPIPSLoss
 from pspnb.measure.answer_key import has_answers
 from pspnb.measure.applications import application_scores
 from pspnb.measure.judges import JUDGES
+from pspnb.measure.capacity import capacity
 from pspnb.measure.on_facets import facets_instruments
 from pspnb.measure.reconstruction import Images, compare_all, intervals
 from pspnb.models.base import Translator
@@ -126,6 +127,7 @@ def evaluate(
         "data": about,
         "n": len(arrays),
         "metrics": found.metrics,
+        "numbers": capacity(model),
         "instruments": instruments,
         "provenance": made,
     }

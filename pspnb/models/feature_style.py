@@ -20,6 +20,7 @@ Images = Float[Tensor, " b 3 H H"]
 class FeatureStyle(Translator):
     """Encoder and generator: `model(x)` is `decode(*encode(x))`, G(F, w). ValueError where F does not fit into the generator.
 
+    An encoder without a feature branch (k = 0) finds no F, and all is done with the codes alone.
     `latent_avg` and `start_from_latent_avg`: see `Translator`.
     """
 
@@ -34,10 +35,10 @@ class FeatureStyle(Translator):
         start_from_latent_avg: bool = True,
     ):
         super().__init__(encoder, decoder, latent_avg=latent_avg, start_from_latent_avg=start_from_latent_avg)
-        if not 1 <= encoder.k <= decoder.n_convs:
-            raise ValueError(f"expected k in 1..{decoder.n_convs}, the convolutions of the generator, got {encoder.k}")
+        if not 0 <= encoder.k <= decoder.n_convs:
+            raise ValueError(f"expected k in 0..{decoder.n_convs}, the convolutions of the generator, got {encoder.k}")
         expected = decoder.feature_shape(encoder.k)
-        if encoder.feature_shape != expected:
+        if encoder.k and encoder.feature_shape != expected:
             raise ValueError(
                 f"expected an encoder with a feature of {' x '.join(map(str, expected))}, what the generator of "
                 f"{decoder.size} px has behind convolution {encoder.k}, got {' x '.join(map(str, encoder.feature_shape))}"
@@ -48,7 +49,7 @@ class FeatureStyle(Translator):
         """Behind how many convolutions of the generator F takes over."""
         return self.encoder.k
 
-    def encode(self, x: Float[Tensor, " b c h w"]) -> tuple[Codes, Feature]:
+    def encode(self, x: Float[Tensor, " b c h w"]) -> tuple[Codes, Feature | None]:
         """Images in [-1, 1] -> (w, F): codes with the mean latent included, and the feature. NaN is refused outside training."""
         self._check(x)
         offsets, feature = self.encoder(x)
@@ -101,10 +102,10 @@ class FeatureStyle(Translator):
         return self.draw(codes + strength * direction.to(codes), feature, before=codes, resize=resize)
 
     def mix(self, a: Float[Tensor, " b c h w"], b: Float[Tensor, " b c h w"], *, resize: int | None = None) -> Images:
-        """G(F of a, w of b), figure 8: shape and pose of `a`, colours of `b`."""
+        """G(F of a, w of b), figure 8: shape and pose of `a`, colours of `b`; where there is no F, `b` alone."""
         return self.decode(self.encode(b)[0], self.encode(a)[1], resize=resize)
 
-    def read(self, x: Float[Tensor, " b c h w"]) -> tuple[Codes, Feature]:
+    def read(self, x: Float[Tensor, " b c h w"]) -> tuple[Codes, Feature | None]:
         """`encode`."""
         return self.encode(x)
 

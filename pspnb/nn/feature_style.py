@@ -40,7 +40,8 @@ class FeatureStyleEncoder(SizedBackbone):
     """Image -> codes (b, n_styles, style_dim), an offset from the mean latent, and the feature F (b, c, h, h) of the generator.
 
     Input (b, in_channels, s, s), s = `input_size`. `feature_shape` (c, h, h) is that of the generator's output of convolution
-    number `k`, counted from 1 (`Generator.feature_shape(k)`; paper: k = 5, 512 x 16 x 16).
+    number `k`, counted from 1 (`Generator.feature_shape(k)`; paper: k = 5, 512 x 16 x 16). With k = 0 there is no feature branch
+    and no F: the paper's ablation.
 
     Latent branch: the maps of the four stages, each averaged to `pool` x `pool`, concatenated, flattened; one fully connected layer
     for each style (side by side in one matrix). Feature branch: the map chosen by `feature_map`, averaged to twice the size of F
@@ -77,9 +78,14 @@ class FeatureStyleEncoder(SizedBackbone):
         if not 1 <= pool <= input_size // 16:
             raise ValueError(f"expected pool from 1 to {input_size // 16}, the side of the last map, got {pool}")
         self.n_styles, self.style_dim, self.k, self.pool, self.rgb = n_styles, style_dim, k, pool, rgb
-        channels, side, _ = self.feature_shape = tuple(feature_shape)
         self.latent = nn.Linear(sum(self.widths[1:]) * pool**2, n_styles * style_dim)
-        self.source, factor = feature_map([input_size >> i for i in range(5)], side)
+        self.feature_shape = tuple(feature_shape)
+        if k:
+            self._add_feature_branch(hidden, activation)
+
+    def _add_feature_branch(self, hidden: int | None, activation: bool) -> None:
+        channels, side, _ = self.feature_shape
+        self.source, factor = feature_map([self.input_size >> i for i in range(5)], side)
         self.hidden = channels if hidden is None else hidden
         self.feature = nn.Sequential(
             *([nn.AvgPool2d(factor // 2)] if factor > 2 else []),
@@ -88,20 +94,22 @@ class FeatureStyleEncoder(SizedBackbone):
             *([PReLU(self.hidden)] if activation else []),
             nn.Conv2d(self.hidden, channels, 3, 1, 1),
         )
-        if rgb == "predicted" and k > 1:
+        if self.rgb == "predicted" and self.k > 1:
             self.to_rgb = nn.Conv2d(channels, 3, 1)
 
     @property
     def feature_numbers(self) -> int:
         """How many numbers F is made of: those of the bottleneck where it is narrower."""
+        if not self.k:
+            return 0
         channels, h, w = self.feature_shape
         return min(channels, self.hidden) * h * w
 
-    def forward(self, x: Float[Tensor, " b c h w"]) -> tuple[Float[Tensor, " b n d"], Float[Tensor, " b f g g"]]:
+    def forward(self, x: Float[Tensor, " b c h w"]) -> tuple[Float[Tensor, " b n d"], Float[Tensor, " b f g g"] | None]:
         maps = self.stages(x)
         pooled = torch.cat([F.adaptive_avg_pool2d(m, self.pool) for m in maps[1:]], dim=1)
         codes = rearrange(self.latent(pooled.flatten(1)), "b (n d) -> b n d", n=self.n_styles)
-        return codes, self.feature(maps[self.source])
+        return codes, self.feature(maps[self.source]) if self.k else None
 
     def predict_rgb(self, feature: Float[Tensor, " b f g g"]) -> Float[Tensor, " b 3 r r"] | None:
         """The image of the lower layers, from F; None where there is none (k = 1) or none is predicted."""
