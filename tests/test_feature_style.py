@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from _tiny import SIZE, tiny_feature_style, tiny_psp
-from pspnb.recipes.ship import ship
 
 import pspnb
 from pspnb.files.images import read_image, write_image
@@ -15,6 +14,7 @@ from pspnb.files.pictures import to_levels
 from pspnb.models import zoo
 from pspnb.models.feature_style import FeatureStyle
 from pspnb.nn.feature_style import FeatureStyleEncoder, feature_map
+from pspnb.shipping.zoo_file import ship
 
 
 @pytest.fixture
