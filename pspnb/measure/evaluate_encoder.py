@@ -22,8 +22,8 @@ from pspnb.files.provenance import stamp
 from pspnb.losses import IdentityLoss, LPIPSLoss
 from pspnb.measure.answer_key import has_answers
 from pspnb.measure.applications import application_scores
-from pspnb.measure.judges import JUDGES
 from pspnb.measure.capacity import capacity
+from pspnb.measure.judges import JUDGES
 from pspnb.measure.on_facets import facets_instruments
 from pspnb.measure.reconstruction import Images, compare_all, intervals
 from pspnb.models.base import Translator

@@ -120,8 +120,8 @@ def train_feature_style(
 ) -> Outcome:
     """Train a Feature-Style encoder in the folder `out`; see `pspnb.training.loop.fit` for what it writes.
 
-    Of the recipe, task, `sources`, `init` and `decay_from` are not read. The book's own scale needs nothing, others need `generator`
-    and `identity` (files), and `data`, a folder of pictures. Raises PspnbError on user errors.
+    Of the recipe, task, `sources`, `init` and `decay_from` are not read. The book's own scale needs nothing, others need
+    `generator` and `identity` (files), and `data`, a folder of pictures. Raises PspnbError on user errors.
     """
     device, scale = pick_device(device), scale_named(recipe.scale)
     name = PLAIN if recipe.variant == EncoderRecipe.variant else recipe.variant

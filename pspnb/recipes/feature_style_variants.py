@@ -84,8 +84,8 @@ def encoder_architecture(variant: FeatureVariant, *, scale: Scale = FACETS64, ge
     if not 0 <= k <= generator.n_convs:
         raise PspnbError(f"expected K of at most {generator.n_convs} for a {generator.size} px generator, got {k}")
     shape = {"n_styles": generator.n_styles, "style_dim": generator.style_dim}
-    shape |= {"feature_shape": list(generator.feature_shape(k))}
-    return {"class": FeatureStyleEncoder.__name__, "kwargs": {**shape, **kwargs}}
+    kwargs |= {**shape, "feature_shape": list(generator.feature_shape(k))}
+    return {"class": FeatureStyleEncoder.__name__, "kwargs": kwargs}
 
 
 def build_feature_style(
