@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from pspnb.models.feature_style import FeatureStyle
     from pspnb.models.psp import PSP
     from pspnb.nn.stylegan2 import Generator
 
@@ -37,7 +38,7 @@ def load(
     device: str = "cpu",
     generator: str | Path | Generator | None = None,
     start_from_latent_avg: bool | None = None,
-) -> PSP | nn.Module:
+) -> PSP | FeatureStyle | nn.Module:
     """A model in eval mode on `device`: a shipped one by name, an official pSp checkpoint by path, or a run of `pspnb train`
     by its folder (the best weights) or one of its checkpoint files.
 
@@ -51,7 +52,7 @@ def load(
 
 def load_generator(name_or_file: str | Path, *, device: str = "cpu") -> Generator:
     """A generator: shipped, a rosinality `.pt` file, an NVIDIA StyleGAN2-ADA `.pkl` file, or a run of `pspnb train generator`;
-    also that of a pSp model or run."""
+    also that of an encoder or its run."""
     from pspnb.models import load
 
     return load.load_generator(name_or_file, device=device)

@@ -288,11 +288,12 @@ class Facets:
 
 @dataclass(frozen=True, kw_only=True)
 class Train(EncoderRecipe):
-    """Train an encoder for a task; or a generator, or a measuring network (recognition, label maps, ...), of Facets."""
+    """Train an encoder for a task, or the Feature-Style encoder; or a generator, or a measuring network, of Facets."""
 
-    task: Positional[Annotated[str, arg(metavar="TASK|generator|imitation|instrument")]]
-    """inversion, frontalization, sketch, strokes, segmentation, super_resolution, inpainting, ..., or generator (a GAN), or
-    imitation (a generator taught by the renderer: every z has known factors), or instrument."""
+    task: Positional[Annotated[str, arg(metavar="TASK|feature_style|generator|imitation|instrument")]]
+    """inversion, frontalization, sketch, strokes, segmentation, super_resolution, inpainting, ..., or feature_style (inversion by
+    codes and a feature map), or generator (a GAN), or imitation (a generator taught by the renderer: every z has known factors),
+    or instrument."""
     name: Positional[Annotated[str | None, option("NAME")]] = None
     """Instrument to train: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
     out: Path
@@ -344,7 +345,8 @@ class Train(EncoderRecipe):
             used = {*_OTHERS[self.task], "task", "name", "out", "resume", "steps", "seed", "images", "device"}
             strangers = [entry.name for entry in fields(self) if entry.name not in used]
         else:
-            strangers = ["preset", "seconds"]
+            alone = ["sources", "init", "decay_from", "published"] if self.task == FEATURE_STYLE else ["preset"]
+            strangers = ["seconds", *alone]
             if SCALES.get(self.scale, FACETS64).own_world:
                 _refuse_given(
                     self, ("identity",), f"belongs to other scales; {self.scale} has a recognition network of its own"
@@ -356,6 +358,7 @@ class Train(EncoderRecipe):
 
     def _task(self, device: str) -> int:
         from pspnb.recipes.encoders import train_encoder
+        from pspnb.recipes.feature_style import train_feature_style
 
         if self.name is not None:
             raise PspnbError(f"expected no name after the task {self.task}, got {self.name!r}")
@@ -363,7 +366,8 @@ class Train(EncoderRecipe):
             return self._print_published()
         said = {entry.name: getattr(self, entry.name) for entry in fields(EncoderRecipe)}
         recipe = EncoderRecipe(**said | {"lambdas": _lambdas(self.lambdas)})
-        outcome = train_encoder(recipe, out=self.out, resume=self.resume, device=device, tensorboard=self.tensorboard)
+        train = train_feature_style if self.task == FEATURE_STYLE else train_encoder
+        outcome = train(recipe, out=self.out, resume=self.resume, device=device, tensorboard=self.tensorboard)
         state = "done" if outcome.finished else "stopped, continue with --resume"
         best = "" if outcome.best is None else f", best validation loss {outcome.best:.4f}"
         print(f"step {outcome.step} ({state}){best} -> {self.out}")
@@ -378,6 +382,7 @@ class Train(EncoderRecipe):
         return 0
 
 
+FEATURE_STYLE = "feature_style"  # trained like a task, with batches and losses of its own
 # What is trained beside the tasks, and the options that each of them alone uses.
 _OTHERS: dict[str, set[str]] = {
     "generator": {"scale", "preset", "batch"},
@@ -460,6 +465,7 @@ class Evaluate:
         )
         for name, value in result["metrics"].items():
             print(f"{name:<12} {value['value']:.4f} [{value['lo']:.4f}, {value['hi']:.4f}]")
+        print(_numbers_line(result["numbers"]))
         for line in _score_lines(result.get("application", {})):
             print(line)
         print(f"{result['n']} pictures of {result['data']} -> {self.out}")
@@ -637,6 +643,11 @@ def _one_line(error: BaseException) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _numbers_line(kept: dict[str, Any]) -> str:
+    """How many numbers a model keeps of a picture."""
+    return f"{'numbers':<12} {kept['codes']} of codes, {kept['feature']} of a feature: {kept['share']:.1%} of a picture"
 
 
 def _score_lines(scores: dict[str, Any], name: str = "", depth: int = 3) -> list[str]:

@@ -4,8 +4,10 @@ import torch
 from torch import nn
 
 from pspnb.losses import IdentityLoss, LossWeights, LPIPSLoss, build_terms
+from pspnb.models.feature_style import FeatureStyle
 from pspnb.models.psp import PSP
 from pspnb.nn.encoders import GradualStyleEncoder
+from pspnb.nn.feature_style import FeatureStyleEncoder
 from pspnb.nn.stylegan2 import Generator
 from pspnb.tasks import TASKS
 from pspnb.training.data import Batches, PairArrays
@@ -32,6 +34,25 @@ def tiny_psp(seed: int = 0, *, in_channels: int = 3, noise: bool = True) -> PSP:
         psp = PSP(encoder, generator, latent_avg=generator.mean_latent(256))
         psp.decoder.requires_grad_(True)  # the trainer has to freeze it
     return psp
+
+
+def tiny_feature_style(k: int = 3, *, seed: int = 0, noise: bool = True, **options) -> FeatureStyle:
+    """On the generator of `tiny_psp`; `options` of the encoder."""
+    decoder = tiny_psp(seed, noise=noise).decoder
+    decoder.latent_avg.copy_(decoder.mean_latent(256))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = FeatureStyleEncoder(
+            10,
+            k=k,
+            feature_shape=decoder.feature_shape(k),
+            style_dim=8,
+            input_size=SIZE,
+            units=(1, 1, 1, 1),
+            widths=WIDTHS,
+            **options,
+        )
+    return FeatureStyle(encoder, decoder)
 
 
 class TinyEncoder(nn.Module):

@@ -1,6 +1,6 @@
 """Latent codes in files: by name in .safetensors, as an array in .npy, as a tensor or a dict of tensors in .pt.
 
-Chapter: "Using pspnb". A code is w+ (n_styles, style_dim) with the mean latent included, as `PSP.encode` gives it.
+Chapter: "Using pspnb". A code is w+ (n_styles, style_dim) with the mean latent included, as an encoder gives it (`pspnb.models`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pspnb.errors import ImageError, LoadError, PspnbError
 from pspnb.files.atomic import write_bytes
+from pspnb.models.base import Translator
 from pspnb.models.official.reading import read_torch
-from pspnb.models.psp import PSP
 
 ENDINGS = (".safetensors", ".npy", ".pt")
 
@@ -51,7 +51,7 @@ def read_codes(path: str | os.PathLike) -> dict[str, Tensor]:
     return codes
 
 
-def checked(code: Tensor, psp: PSP, where: str) -> Float[Tensor, " n d"]:
+def checked(code: Tensor, psp: Translator, where: str) -> Float[Tensor, " n d"]:
     """The code in float32. ImageError, starting with `where`, when it is no code of this model or not finite."""
     expected = (psp.n_styles, psp.decoder.style_dim)
     if tuple(code.shape) != expected or not code.is_floating_point():
@@ -61,7 +61,7 @@ def checked(code: Tensor, psp: PSP, where: str) -> Float[Tensor, " n d"]:
     return code.float()
 
 
-def read_direction(path: str | os.PathLike, psp: PSP) -> Float[Tensor, " n d"]:
+def read_direction(path: str | os.PathLike, psp: Translator) -> Float[Tensor, " n d"]:
     """One direction in w+ (n, d), or in w (d,) or (1, d) for all styles alike. PspnbError for anything else."""
     directions = list(read_codes(path).values())
     n, d = psp.n_styles, psp.decoder.style_dim
@@ -77,7 +77,7 @@ def read_direction(path: str | os.PathLike, psp: PSP) -> Float[Tensor, " n d"]:
 class CodesFile:
     """Codes by output name, gathered during a run and written at its end, beside those that the file already holds."""
 
-    def __init__(self, path: str | os.PathLike, psp: PSP):
+    def __init__(self, path: str | os.PathLike, psp: Translator):
         self.path = Path(path)
         if self.path.suffix != ".safetensors":
             raise PspnbError(f"{self.path}: expected a name that ends in .safetensors for the codes")

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pspnb.errors import PspnbError
-from pspnb.models.psp import PSP
+from pspnb.models.base import Translator
 from pspnb.tasks import Task
 
 
@@ -25,18 +25,18 @@ class Edits:
     layers: tuple[int, ...] = ()
     alpha: float | None = None
 
-    def __call__(self, psp: PSP, codes: Float[Tensor, " b n d"]) -> list[Float[Tensor, " b n d"]]:
+    def __call__(self, psp: Translator, codes: Float[Tensor, " b n d"]) -> list[Float[Tensor, " b n d"]]:
         """The codes of every output, for a batch."""
         if self.shift is not None:
             codes = codes + self.shift.to(codes)
         if self.injected is None:
             return [codes]
-        return [psp.mix(codes, self.layers, other[None].to(codes), self.alpha) for other in self.injected]
+        return [psp.mix_styles(codes, self.layers, other[None].to(codes), self.alpha) for other in self.injected]
 
 
 @torch.no_grad()
 def planned_edits(
-    psp: PSP,
+    psp: Translator,
     task: Task,
     *,
     n_samples: int = 0,
@@ -70,7 +70,7 @@ def planned_edits(
 
 
 def _layers(
-    psp: PSP, task: Task, layers: Sequence[int] | None, alpha: float | None
+    psp: Translator, task: Task, layers: Sequence[int] | None, alpha: float | None
 ) -> tuple[tuple[int, ...], float | None]:
     if layers is None:
         layers, alpha = task.layers(psp.n_styles), task.sample_alpha if alpha is None else alpha

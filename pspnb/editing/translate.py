@@ -1,4 +1,4 @@
-"""Pictures through a pSp model, folder by folder: what `pspnb translate` does, callable from Python as well.
+"""Pictures through an encoder and its generator, folder by folder: what `pspnb translate` does, callable from Python as well.
 
 Chapter: "Using pspnb". The input is prepared as the model's task wants it: photographs in [-1, 1], sketches in [0, 1],
 label maps one-hot; pictures of another size are resized to the encoder's square. Another aspect than a square's is refused unless
@@ -25,14 +25,14 @@ from pspnb.errors import ImageError, LoadError, PspnbError
 from pspnb.files.folders import FORMATS, Job, Report, failed, plan_jobs
 from pspnb.files.images import read_mask, to_image, write_image
 from pspnb.files.progress import progress_bar
-from pspnb.models.psp import PSP
+from pspnb.models.base import Translator
 from pspnb.tasks import TASKS, Task, task_named
 from pspnb.transforms.eight_bit import Fit
 
 _TASK_BY_CHANNELS = {1: "sketch", 3: "inversion", 11: "segmentation_helen", 19: "segmentation"}
 
 
-def task_of(psp: PSP, *, model_name: str = "", task: str | None = None) -> Task:
+def task_of(psp: Translator, *, model_name: str = "", task: str | None = None) -> Task:
     """The task of a model: the one that is named, else that of its card, file or run, else the one in the file's name, else
     the default for its number of channels.
 
@@ -74,7 +74,7 @@ def parse_layers(text: str, n_styles: int) -> list[int]:
 
 @torch.no_grad()
 def translate(
-    psp: PSP,
+    psp: Translator,
     source: str | os.PathLike,
     output: str | os.PathLike,
     *,
@@ -107,8 +107,8 @@ def translate(
     (super-resolution); the white of the picture `mask` is the hole of every input (inpainting; default: the paper's triangle);
     `fit` says what becomes of pictures that are not square. `resize` pools outputs to that size (published: 256);
     `side_by_side` puts the input on the left of each output. With `codes`, the codes of every input, unedited, go to that
-    `.safetensors` file, by output name, each (n_styles, d). An input that cannot be read is listed in the report and the rest
-    goes on; if it is the only one, its error is raised.
+    `.safetensors` file, by output name, each (n_styles, d); the feature of a Feature-Style model is not kept. An input that
+    cannot be read is listed in the report and the rest goes on; if it is the only one, its error is raised.
     """
     if image_format not in FORMATS:
         raise PspnbError(f"expected an image format of {', '.join(FORMATS)}, got {image_format!r}")
@@ -187,7 +187,7 @@ def _translate_batch(draw: _Drawing, batch: list[Job], store: CodesFile | None, 
 class _Drawing:
     """From inputs to pictures: which model, what is done to the codes, and how a result is shown."""
 
-    psp: PSP
+    psp: Translator
     reader: _ImageReader | _CodesReader
     edits: Edits
     resize: int | None
@@ -197,8 +197,11 @@ class _Drawing:
         """Codes (before any edit) and pictures of a batch, on the CPU. PspnbError when the memory does not suffice."""
         psp = self.psp
         try:
-            w = self.reader.codes(x.to(psp.latent_avg.device))
-            outputs = [psp.decode(codes, resize=self.resize) for codes in self.edits(psp, w)]
+            w, feature = self.reader.codes(x.to(psp.latent_avg.device))
+            outputs = [
+                psp.draw(codes, feature, before=None if codes is w else w, resize=self.resize)
+                for codes in self.edits(psp, w)
+            ]
             return w.cpu(), torch.stack(outputs, dim=1).cpu()
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
@@ -233,7 +236,7 @@ def _with_options(task: Task, factor: int | None, mask: str | os.PathLike | None
         raise PspnbError(str(error) if mask is None else f"{mask}: {error}") from error
 
 
-def _one_code(psp: PSP, path: str | os.PathLike, task: Task, fit: Fit | None) -> Float[Tensor, " n d"]:
+def _one_code(psp: Translator, path: str | os.PathLike, task: Task, fit: Fit | None) -> Float[Tensor, " n d"]:
     """The code of the picture, or in the file, that others are mixed with. PspnbError when it is not one."""
     if is_codes_file(path):
         codes = read_codes(path)
@@ -244,7 +247,7 @@ def _one_code(psp: PSP, path: str | os.PathLike, task: Task, fit: Fit | None) ->
         raise ImageError(f"{path}: expected a picture, or a file of one code, to mix with; no such file")
     reader = _ImageReader(psp, path, task, fit)
     x = reader.read(Job(Path(path), "", ()))
-    return reader.codes(x[None].to(psp.latent_avg.device))[0]
+    return reader.codes(x[None].to(psp.latent_avg.device))[0][0]
 
 
 def _batches(jobs: list[Job], size: int) -> Iterator[list[Job]]:
@@ -252,7 +255,7 @@ def _batches(jobs: list[Job], size: int) -> Iterator[list[Job]]:
         yield jobs[start : start + size]
 
 
-def _default_batch(psp: PSP) -> int:
+def _default_batch(psp: Translator) -> int:
     """On a CPU one 1024 px picture at a time keeps the memory below 3 GB, and a larger batch is not faster."""
     return 1 if psp.latent_avg.device.type == "cpu" and psp.decoder.size > 256 else 8
 
@@ -260,7 +263,7 @@ def _default_batch(psp: PSP) -> int:
 class _ImageReader:
     """Pictures, prepared as the task wants them."""
 
-    def __init__(self, psp: PSP, source: str | os.PathLike, task: Task, fit: Fit | None):
+    def __init__(self, psp: Translator, source: str | os.PathLike, task: Task, fit: Fit | None):
         self.psp, self.source, self.task, self.fit = psp, source, task, fit
 
     def jobs(self, output: str | os.PathLike, endings: Sequence[str]) -> list[Job]:
@@ -273,14 +276,14 @@ class _ImageReader:
         except ValueError as error:
             raise ImageError(f"{job.source}: {error}") from error
 
-    def codes(self, x: Float[Tensor, " b c s s"]) -> Float[Tensor, " b n d"]:
-        return self.psp.encode(x)
+    def codes(self, x: Float[Tensor, " b c s s"]) -> tuple[Float[Tensor, " b n d"], Float[Tensor, " b f g g"] | None]:
+        return self.psp.read(x)
 
 
 class _CodesReader:
     """Codes from a file, to be drawn as they are."""
 
-    def __init__(self, psp: PSP, source: str | os.PathLike):
+    def __init__(self, psp: Translator, source: str | os.PathLike):
         self.psp, self.path = psp, Path(source)
         self.tensors = read_codes(self.path)
 
@@ -296,5 +299,5 @@ class _CodesReader:
     def read(self, job: Job) -> Float[Tensor, " n d"]:
         return checked(self.tensors[job.name], self.psp, f"{self.path}: {job.name}")
 
-    def codes(self, x: Float[Tensor, " b n d"]) -> Float[Tensor, " b n d"]:
-        return x
+    def codes(self, x: Float[Tensor, " b n d"]) -> tuple[Float[Tensor, " b n d"], None]:
+        return x, None

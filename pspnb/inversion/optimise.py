@@ -8,10 +8,10 @@ StyleGAN2 (Karras et al. 2020, appendix D: the learning rate rises, stays and fa
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ COOL_DOWN = 0.25  # and in which it falls
 
 @dataclass(frozen=True)
 class Inversion:
-    """What `invert` found.
+    """What an optimisation found.
 
     Attributes:
         codes: of each image, those with the lowest loss on the way.
@@ -36,6 +36,7 @@ class Inversion:
         losses: mean loss of the images before each step; the start is `losses[0]`.
         per_image: loss of `codes`.
         seconds: wall time of all images together.
+        feature: that belongs to the codes, where one was optimised too (`pspnb.inversion.feature`).
     """
 
     codes: Float[Tensor, " b n d"]
@@ -43,6 +44,7 @@ class Inversion:
     losses: list[float]
     per_image: Float[Tensor, " b"]
     seconds: float
+    feature: Float[Tensor, " b c g g"] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Step:
     codes: Float[Tensor, " b n d"]
     images: Float[Tensor, " b 3 h w"]
     losses: Float[Tensor, " b"]
+    feature: Float[Tensor, " b c g g"] | None = None
 
 
 def learning_rate(step: int, steps: int, lr: float, *, warm_up: float = WARM_UP, cool_down: float = COOL_DOWN) -> float:
@@ -91,71 +94,90 @@ def invert(
 
     Raises PspnbError, in one line, for targets, starts or numbers that cannot work.
     """
-    _check(generator, targets, distance, steps=steps, lr=lr, lpips=lpips, space=space)
-    mean = _mean_latent(generator)
+    check(generator, targets, distance, steps=steps, lr=lr, lpips=lpips)
+    if space not in ("w_plus", "w"):
+        raise PspnbError(f"expected space 'w_plus' or 'w', got {space!r}")
+    mean, n_styles = mean_latent(generator), generator.n_styles
     with torch.inference_mode(False), torch.enable_grad(), frozen(generator, distance):
         target = targets.detach().to(mean).clone()
-        codes = _first_codes(generator, start, mean, len(target), space).requires_grad_()
-        compare = _comparison(distance, target)
+        codes = first_codes(generator, start, mean, len(target))
+        compare = comparison(distance, target, l2=l2, lpips=lpips)
 
-        def measure(codes: Tensor) -> tuple[Tensor, Tensor]:
+        def measure(variables: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
             """Images, and the loss of each."""
-            images = generator.synthesize(codes.expand(-1, generator.n_styles, -1))
-            seen = images if images.shape == target.shape else F.adaptive_avg_pool2d(images, target.shape[-1])
-            loss = l2 * (seen - target).square().mean(dim=(1, 2, 3))
-            if lpips:
-                loss = loss + lpips * compare(seen)
+            (codes,) = variables
+            images = generator.synthesize(codes.expand(-1, n_styles, -1))
+            loss = compare(images)
             if w_norm:
-                offset = codes.expand(-1, generator.n_styles, -1) - mean
+                offset = codes.expand(-1, n_styles, -1) - mean
                 loss = loss + w_norm * torch.linalg.vector_norm(offset, dim=(1, 2))
             return images, loss
 
-        return _descend(codes, measure, generator.n_styles, steps=steps, lr=lr, callback=callback)
+        def look(index: int, variables: Sequence[Tensor], images: Tensor, losses: Tensor) -> None:
+            if callback is not None:
+                callback(Step(index, variables[0].expand(-1, n_styles, -1).clone(), images, losses))
+
+        variables = [codes if space == "w_plus" else _in_w(codes)]
+        found = descend(variables, measure, rates=[lr], steps=steps, look=look)
+    codes = found.best[0].expand(-1, n_styles, -1).contiguous()
+    return Inversion(codes, found.images, found.losses, found.per_image, found.seconds)
 
 
-def _descend(
-    codes: Tensor,
-    measure: Callable[[Tensor], tuple[Tensor, Tensor]],
-    n_styles: int,
+class Descent(NamedTuple):
+    """Variables with the lowest loss of each image on the way, what they draw, mean losses before each step, loss of each image."""
+
+    best: list[Tensor]
+    images: Tensor
+    losses: list[float]
+    per_image: Tensor
+    seconds: float
+
+
+def descend(
+    variables: Sequence[Tensor],
+    measure: Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]],
     *,
+    rates: Sequence[float],
     steps: int,
-    lr: float,
-    callback: Callable[[Step], None] | None,
-) -> Inversion:
-    """Adam on `codes`, in place. Nothing is read from the device before the end, unless the callback does."""
+    look: Callable[[int, Sequence[Tensor], Tensor, Tensor], None],
+) -> Descent:
+    """Adam on `variables` (b, ...), in place, each with its own rate. Nothing is read from the device before the end, unless
+    `look(index, variables, images, losses)` does. PspnbError when a loss is no longer a number."""
     begin = time.perf_counter()
-    optimiser = torch.optim.Adam([codes], lr=lr)
-    best, lowest = codes.detach().clone(), torch.full_like(codes[:, 0, 0], torch.inf, requires_grad=False)
+    variables = [v.requires_grad_() for v in variables]
+    optimiser = torch.optim.Adam([{"params": [v], "lr": rate} for v, rate in zip(variables, rates, strict=True)])
+    best = [v.detach().clone() for v in variables]
+    lowest = torch.full_like(variables[0].detach().flatten(1)[:, 0], torch.inf)
     means = []
 
     def keep(losses: Tensor) -> None:
         better = losses < lowest
-        torch.where(better[:, None, None], codes.detach(), best, out=best)
+        for kept, v in zip(best, variables, strict=True):
+            torch.where(better.view(-1, *[1] * (v.ndim - 1)), v.detach(), kept, out=kept)
         torch.where(better, losses, lowest, out=lowest)
 
     for index in range(steps):
-        optimiser.param_groups[0]["lr"] = learning_rate(index, steps, lr)
-        images, losses = measure(codes)
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = learning_rate(index, steps, rate)
+        images, losses = measure(variables)
         # The sum, not the mean: an image's gradient must not depend on how many others there are. Asking for the gradient
-        # of the codes alone leaves every .grad of the networks untouched.
-        (codes.grad,) = torch.autograd.grad(losses.sum(), codes)
+        # of the variables alone leaves every .grad of the networks untouched.
+        for v, gradient in zip(variables, torch.autograd.grad(losses.sum(), variables), strict=True):
+            v.grad = gradient
         keep(losses.detach())
         means.append(losses.detach().mean())
-        if callback is not None:
-            shown = codes.detach().expand(-1, n_styles, -1).clone()
-            callback(Step(index, shown, images.detach(), losses.detach()))
+        look(index, [v.detach() for v in variables], images.detach(), losses.detach())
         del images, losses  # or two steps' pictures would be held at once
         optimiser.step()
     with torch.no_grad():
-        keep(measure(codes)[1])
+        keep(measure(variables)[1])
         images, per_image = measure(best)
     history = torch.stack(means).tolist()
     if not math.isfinite(sum(history)):
         raise PspnbError(
-            f"expected a smaller learning rate than {lr}, or a sound start: the loss became NaN or infinite"
+            f"expected a smaller learning rate than {rates[0]}, or a sound start: the loss became NaN or infinite"
         )
-    found = best.expand(-1, n_styles, -1).contiguous()
-    return Inversion(found, images, history, per_image, time.perf_counter() - begin)
+    return Descent(best, images, history, per_image, time.perf_counter() - begin)
 
 
 @contextmanager
@@ -172,26 +194,32 @@ def frozen(*modules: Any) -> Iterator[None]:
             parameter.requires_grad_(before)
 
 
-def _comparison(distance: Any, target: Tensor) -> Callable[[Tensor], Tensor]:
-    """Distance to the target, whose features are computed once if the distance has them (`LPIPSLoss`, `PerceptualNet`)."""
-    if distance is None:
-        return lambda images: images.new_zeros(len(images))
+def comparison(distance: Any, target: Tensor, *, l2: float, lpips: float) -> Callable[[Tensor], Tensor]:
+    """Images, larger ones pooled to the target's size, -> l2 * mean squared error + lpips * distance, of each. The target's
+    features are computed once if the distance has them (`LPIPSLoss`, `PerceptualNet`)."""
+    apart: Callable[[Tensor], Tensor] = lambda images: distance(images, target)  # noqa: E731
     describe, between = (getattr(distance, name, None) for name in ("features", "distance"))
-    if callable(describe) and callable(between):
+    if lpips and callable(describe) and callable(between):
         with torch.no_grad():
             features = describe(target)
-        return lambda images: between(describe(images), features)
-    return lambda images: distance(images, target)
+        apart = lambda images: between(describe(images), features)  # noqa: E731
+
+    def compare(images: Tensor) -> Tensor:
+        seen = images if images.shape == target.shape else F.adaptive_avg_pool2d(images, target.shape[-1])
+        loss = l2 * (seen - target).square().mean(dim=(1, 2, 3))
+        return loss + lpips * apart(seen) if lpips else loss
+
+    return compare
 
 
-def _mean_latent(generator: Generator) -> Tensor:
+def mean_latent(generator: Generator) -> Tensor:
     """The stored mean latent; a generator that was never given one draws it."""
     mean = generator.latent_avg.detach()
     return mean if mean.any() else generator.mean_latent()
 
 
-def _first_codes(generator: Generator, start: Tensor | None, mean: Tensor, b: int, space: Space) -> Tensor:
-    """(b, n, d), or (b, 1, d) in W: one vector that all styles share."""
+def first_codes(generator: Generator, start: Tensor | None, mean: Tensor, b: int) -> Float[Tensor, " b n d"]:
+    """A copy of the start in W+, of the mean latent without one. PspnbError unless it is finite and one for each target."""
     if start is None:
         codes = mean.expand(b, generator.n_styles, -1)
     else:
@@ -200,16 +228,18 @@ def _first_codes(generator: Generator, start: Tensor | None, mean: Tensor, b: in
         raise PspnbError(f"expected one start for each of the {b} targets, got {len(codes)}")
     if not torch.isfinite(codes).all():
         raise PspnbError("expected a finite start, got NaN or infinity")
-    if space == "w_plus":
-        return codes.clone()
+    return codes.clone()
+
+
+def _in_w(codes: Float[Tensor, " b n d"]) -> Float[Tensor, " b 1 d"]:
+    """One vector that all styles share."""
     if not torch.allclose(codes, codes[:, :1].expand_as(codes), atol=1e-5):
         raise PspnbError("expected a start in W, all styles of an image equal, for space='w'; got one in W+")
     return codes[:, :1].clone()
 
 
-def _check(
-    generator: Generator, targets: Tensor, distance: Any, *, steps: int, lr: float, lpips: float, space: str
-) -> None:
+def check(generator: Generator, targets: Tensor, distance: Any, *, steps: int, lr: float, lpips: float) -> None:
+    """PspnbError for targets or numbers that cannot work."""
     _, channels, height, width = targets.shape
     if channels != 3 or height != width or height > generator.size or generator.size % height:
         size = generator.size
@@ -223,5 +253,3 @@ def _check(
         raise PspnbError(f"expected steps >= 1 and lr > 0, got steps={steps} and lr={lr}")
     if lpips and distance is None:
         raise PspnbError("expected a distance, because lpips has a weight; without one pass lpips=0")
-    if space not in ("w_plus", "w"):
-        raise PspnbError(f"expected space 'w_plus' or 'w', got {space!r}")

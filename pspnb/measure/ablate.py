@@ -40,6 +40,7 @@ from pspnb.measure.reconstruction import (
     seconds_in_turns,
 )
 from pspnb.models import zoo
+from pspnb.models.base import Translator
 from pspnb.models.psp import PSP
 from pspnb.recipes.scales import FACETS64
 
@@ -127,16 +128,16 @@ def table_of(
     """The numbers of the table for given models and images: ({"rows", "paired", "n", "paper"}, what they were made of)."""
     measured = Measured()
     bar = progress_bar(models.items(), desc="encoders", wanted=progress)
-    draw: dict[str, Images] = {name: _encoder(model) for name, model in bar}
+    draw: dict[str, Images] = {name: encoder_row(model) for name, model in bar}
     for name in draw:
-        _measure_row(measured, name, draw[name], images, judge, distance)
+        measure_row(measured, name, draw[name], images, judge, distance)
     psp = models.get(PSP_ROW, next(iter(models.values())))
     starts: dict[str, PSP | None] = {OPTIMISATION: None} | ({HYBRID: psp} if PSP_ROW in models else {})
     for name, start in progress_bar(starts.items() if n_optimise else (), desc="optimisers", wanted=progress):
         draw[name] = _optimiser(psp, distance, start=start, steps=steps[name], keep=measured.codes.setdefault)
-        _measure_row(measured, name, draw[name], images[:n_optimise], judge, distance)
+        measure_row(measured, name, draw[name], images[:n_optimise], judge, distance)
     counts = {name: turns_optimise if name in starts else turns for name in draw}
-    _time_rows(measured, draw, images, counts)
+    time_rows(measured, draw, images, counts)
     references = [name for name in (PSP_ROW, W_ROW, OPTIMISATION) if name in draw]
     columns = measured.columns
     return {
@@ -150,7 +151,9 @@ def table_of(
     }, measured
 
 
-def _encoder(model: PSP) -> Images:
+def encoder_row(model: Translator) -> Images:
+    """A model as what a row draws with."""
+
     def draw(images: Tensor) -> Tensor:
         with torch.no_grad():
             return model(images)
@@ -174,9 +177,10 @@ def _optimiser(
     return draw
 
 
-def _measure_row(
+def measure_row(
     measured: Measured, name: str, draw: Images, images: Tensor, judge: Images, distance: Callable[..., Tensor]
 ) -> None:
+    """A row's columns and pictures into `measured`."""
     parts = list(images.split(50))
     outputs = [draw(part).clamp(-1, 1) for part in parts]
     measured.columns[name] = compare_all(
@@ -187,7 +191,8 @@ def _measure_row(
     measured.outputs[name] = torch.cat(outputs).cpu()
 
 
-def _time_rows(measured: Measured, draw: Mapping[str, Images], images: Tensor, turns: Mapping[str, int]) -> None:
+def time_rows(measured: Measured, draw: Mapping[str, Images], images: Tensor, turns: Mapping[str, int]) -> None:
+    """Seconds of every row into `measured`."""
     columns = {"seconds": 1} | ({} if images.is_cuda else {"seconds_all_threads": all_threads()})
     for column, threads in columns.items():
         for name, values in seconds_in_turns(draw, images, turns=turns, threads=threads).items():

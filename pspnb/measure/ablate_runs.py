@@ -19,8 +19,8 @@ from pspnb.files.provenance import stamp
 from pspnb.files.reading import read_json
 from pspnb.measure.on_facets import facets_instruments, facets_views
 from pspnb.measure.reconstruction import intervals, measure
+from pspnb.models.base import Translator
 from pspnb.models.load import load_translator
-from pspnb.models.psp import PSP
 from pspnb.models.runs import RunFolder
 from pspnb.recipes.encoders import TRAINING
 from pspnb.recipes.scales import FACETS64
@@ -129,8 +129,8 @@ def _row(folder: Path, variant: str, records: list[dict[str, Any]], batch: float
 
 
 @torch.no_grad()
-def _offsets(model: PSP, images: Float[Tensor, " b c h w"]) -> list[float]:
-    codes = torch.cat([model.encode(part) for part in images.split(50)])
+def _offsets(model: Translator, images: Float[Tensor, " b c h w"]) -> list[float]:
+    codes = torch.cat([model.read(part)[0] for part in images.split(50)])
     return (codes - model.latent_avg).norm(dim=2).mean(dim=0).tolist()
 
 

@@ -26,6 +26,7 @@ from pspnb.measure.local_editing import measure_local_editing, recalled
 from pspnb.measure.people import BATCH, People, drawn, the_test_people
 from pspnb.measure.several import measure_answers
 from pspnb.measure.super_resolution import measure_super_resolution
+from pspnb.models.base import Translator
 from pspnb.models.load import load_translator
 from pspnb.models.psp import PSP
 from pspnb.models.runs import fingerprint
@@ -41,11 +42,11 @@ PEOPLE_OF_ANSWERS, PEOPLE_OF_OPTIMISATION, PEOPLE_OF_PATHS = 50, 20, 200
 class Case:
     """A model of a task, the people, the judges, inversion on the same generator (None: not measured), chance, and rounds."""
 
-    model: PSP
+    model: Translator
     task: Task
     people: People
     judges: Judges
-    inversion: PSP | None = None
+    inversion: Translator | None = None
     seed: int = 0
     rounds: int = ROUNDS
 
@@ -60,7 +61,7 @@ class Case:
         model = self.inversion
         return drawn(lambda x: self._run(model, x), images)
 
-    def _run(self, model: PSP, sources: Tensor) -> Tensor:
+    def _run(self, model: Translator, sources: Tensor) -> Tensor:
         size = self.people.images.shape[-1]
         return model(sources.to(model.latent_avg.device), resize=None if size == model.decoder.size else size)
 
@@ -69,7 +70,7 @@ class Case:
         """What the generator draws from its mean latent."""
         with torch.no_grad():
             size = self.people.images.shape[-1]
-            face = self.model.decode(self.model.latent_avg[None], resize=size)
+            face = self.model.draw(self.model.latent_avg[None], resize=size)
             return face[0].float().clamp(-1, 1).cpu()
 
     def sources(self, people: People | None = None, generator: torch.Generator | None = None) -> Tensor:
@@ -109,7 +110,13 @@ def _drawn_things(case: Case) -> dict[str, Any]:
     return found | {
         "recalled": recalled(outputs, case.people, case.judges, rounds=case.rounds),
         "several_answers": measure_answers(
-            case.model, case.sources(few), few, case.judges, task=case.task, seed=case.seed, rounds=case.rounds
+            _of_codes(case.model),
+            case.sources(few),
+            few,
+            case.judges,
+            task=case.task,
+            seed=case.seed,
+            rounds=case.rounds,
         ),
         "local_editing": measure_local_editing(
             case.draw, case.sources, case.people.first(PEOPLE_OF_PATHS), case.judges, rounds=case.rounds
@@ -124,7 +131,7 @@ def _super_resolution(case: Case) -> dict[str, Any]:
         inverted=case.inverted(case.people.images), n_optimised=PEOPLE_OF_OPTIMISATION, rounds=case.rounds,
     ) | {
         "several_answers": measure_answers(
-            case.model, case.sources(few), few, case.judges, task=case.task, seed=case.seed, rounds=case.rounds
+            _of_codes(case.model), case.sources(few), few, case.judges, task=case.task, seed=case.seed, rounds=case.rounds
         )
     }  # fmt: skip
 
@@ -164,6 +171,13 @@ MEASURES: Mapping[str, Callable[[Case], dict[str, Any]]] = MappingProxyType(
 """By the task's name; toonify has a world of its own to be measured in."""
 
 
+def _of_codes(model: Translator) -> PSP:
+    """The model, where all it has of an image is codes. PspnbError for one with a feature, which has one answer."""
+    if not isinstance(model, PSP):
+        raise PspnbError(f"expected a model whose styles can be redrawn (PSP), got a {type(model).__name__}")
+    return model
+
+
 def measure_application(case: Case) -> dict[str, Any]:
     """All scores of a case; empty for a task without measures."""
     measure = MEASURES.get(case.task.name)
@@ -171,7 +185,7 @@ def measure_application(case: Case) -> dict[str, Any]:
 
 
 def application_scores(
-    model: PSP, task: Task, *, inversion: str | Path | None = None, n: int, seed: int = 0, device: str = "cpu"
+    model: Translator, task: Task, *, inversion: str | Path | None = None, n: int, seed: int = 0, device: str = "cpu"
 ) -> dict[str, Any]:
     """All scores of a model on the first `n` test people, with the shipped judges; None for what is not a number.
 
@@ -183,7 +197,7 @@ def application_scores(
     return finite(measure_application(case))
 
 
-def _reference(model: PSP, given: str | Path | None, device: str) -> PSP | None:
+def _reference(model: Translator, given: str | Path | None, device: str) -> Translator | None:
     shipped = FACETS64.shipped("inversion")
     if given is None and shipped not in available():
         return None

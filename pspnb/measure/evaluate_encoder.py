@@ -1,4 +1,4 @@
-"""Judging one pSp model, of any size and task, on any pictures: `pspnb evaluate RUN_OR_NAME --data FOLDER`.
+"""Judging one model, of any size and task, on any pictures: `pspnb evaluate RUN_OR_NAME --data FOLDER`.
 
 The columns of Table 1, with the shipped instruments for models of Facets, with LPIPS and a face-recognition file for others.
 Chapters: "Ablations", "Training the encoder".
@@ -22,11 +22,12 @@ from pspnb.files.provenance import stamp
 from pspnb.losses import IdentityLoss, LPIPSLoss
 from pspnb.measure.answer_key import has_answers
 from pspnb.measure.applications import application_scores
+from pspnb.measure.capacity import capacity
 from pspnb.measure.judges import JUDGES
 from pspnb.measure.on_facets import facets_instruments
 from pspnb.measure.reconstruction import Images, compare_all, intervals
+from pspnb.models.base import Translator
 from pspnb.models.load import load_identity, load_translator
-from pspnb.models.psp import PSP
 from pspnb.models.zoo import load_shipped
 from pspnb.recipes.scales import FACETS64
 from pspnb.tasks import TASKS, Task
@@ -46,7 +47,7 @@ class Evaluation:
 
 
 def evaluate_model(
-    model: PSP,
+    model: Translator,
     images: UInt8[Tensor, " n 3 s s"] | PairArrays,
     *,
     judge: Images | None,
@@ -126,6 +127,7 @@ def evaluate(
         "data": about,
         "n": len(arrays),
         "metrics": found.metrics,
+        "numbers": capacity(model),
         "instruments": instruments,
         "provenance": made,
     }
@@ -141,7 +143,7 @@ def evaluate(
 
 
 def _pictures(
-    model: PSP, task: Task, data: str | Path | None, sources: str | Path | None, *, progress: bool
+    model: Translator, task: Task, data: str | Path | None, sources: str | Path | None, *, progress: bool
 ) -> tuple[PairArrays, str]:
     if data is None:
         if model.input_size != FACETS64.size or sources is not None:
@@ -158,7 +160,7 @@ def _pictures(
 
 
 def _instruments(
-    model: PSP, identity: str | Path | None, lpips: str | Path | None, device: str
+    model: Translator, identity: str | Path | None, lpips: str | Path | None, device: str
 ) -> tuple[Any, Any, dict[str, str]]:
     size = min(model.input_size, model.decoder.size)
     if size == FACETS64.size and identity is None and lpips is None:

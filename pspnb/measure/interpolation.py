@@ -16,7 +16,7 @@ from pspnb.measure.judges import Judges
 from pspnb.measure.people import BATCH
 from pspnb.measure.pixels import sharpness
 from pspnb.measure.scores import entry
-from pspnb.models.psp import PSP
+from pspnb.models.base import Translator
 
 Path = Callable[[Tensor, Tensor, float], Tensor]
 """(pictures a, pictures b, lambda from 0 to 1) -> pictures, a at 0 and b at 1."""
@@ -28,14 +28,15 @@ def blended(a: Float[Tensor, " b 3 s s"], b: Float[Tensor, " b 3 s s"], weight: 
     return torch.lerp(a, b, weight)
 
 
-def between_codes(model: PSP) -> Path:
-    """The path of a model: encode both, interpolate the codes, decode."""
+def between_codes(model: Translator) -> Path:
+    """The path of a model: encode both, interpolate the codes (and a Feature-Style model's features), decode."""
 
     @torch.no_grad()
     def path(a: Tensor, b: Tensor, weight: float) -> Tensor:
         device = model.latent_avg.device
-        codes = torch.lerp(model.encode(a.to(device)), model.encode(b.to(device)), weight)
-        return model.decode(codes).float().clamp(-1, 1).cpu()
+        (codes, feature), (others, other) = model.read(a.to(device)), model.read(b.to(device))
+        between = None if feature is None or other is None else torch.lerp(feature, other, weight)
+        return model.draw(torch.lerp(codes, others, weight), between).float().clamp(-1, 1).cpu()
 
     return path
 

@@ -16,10 +16,13 @@ from pspnb.device import placed
 from pspnb.errors import LoadError
 from pspnb.models import official, zoo
 from pspnb.models.architectures import generator_architecture
+from pspnb.models.base import Translator
+from pspnb.models.feature_style import FeatureStyle
 from pspnb.models.official import architecture
 from pspnb.models.official.reading import read_torch
 from pspnb.models.psp import PSP
 from pspnb.models.runs import about_run, checkpoint_of, fingerprint, is_run, kind_of_state
+from pspnb.nn.feature_style import FeatureStyleEncoder
 from pspnb.nn.stylegan2 import Generator
 
 Source = str | os.PathLike
@@ -49,20 +52,20 @@ def load(
 
 def load_translator(
     source: Source, *, device: str | torch.device = "cpu", generator: Source | Generator | None = None
-) -> PSP:
+) -> Translator:
     """`load`, for a model that translates images. Raises LoadError for a generator or an instrument."""
     model = load(source, device=device, generator=generator)
-    if not isinstance(model, PSP):
+    if not isinstance(model, Translator):
         raise LoadError(f"expected a model that translates images, {source} is a {type(model).__name__}")
     return model
 
 
 def load_generator(source: Source, *, device: str | torch.device = "cpu") -> Generator:
-    """A generator: shipped, a rosinality or NVIDIA file, a run; also that of a pSp model. Raises LoadError."""
+    """A generator: shipped, a rosinality or NVIDIA file, a run; also that of an encoder. Raises LoadError."""
     opened = _shipped_or_run(source, device)
     if opened is None:
         return official.load_generator(source, device=device)
-    if isinstance(opened, PSP):
+    if isinstance(opened, Translator):
         return opened.decoder
     if not isinstance(opened, Generator):
         raise LoadError(f"expected a generator, but {source} is a {type(opened).__name__}")
@@ -78,7 +81,8 @@ def load_identity(source: Source, *, device: str | torch.device = "cpu") -> nn.M
 def load_run(
     run: Source, *, device: str | torch.device = "cpu", generator: Source | Generator | None = None
 ) -> nn.Module:
-    """The network of a run, by its folder or one of its checkpoint files: a PSP, the averaged generator, or an instrument.
+    """The network of a run, by its folder or one of its checkpoint files: an encoder on its generator (`PSP`, `FeatureStyle`), the
+    averaged generator, or an instrument.
 
     Raises LoadError, one line, for other files, or for another generator than the one an encoder was trained on.
     """
@@ -92,7 +96,7 @@ def load_run(
     about = about_run(path, state)
     try:
         if kind == "encoder":
-            module: nn.Module = _psp(about, state, generator)
+            module: nn.Module = _translator(about, state, generator)
         else:
             module = average_of(state) if kind == "generator" else _built(about, state["network"], "instrument")
     except LoadError as error:
@@ -124,13 +128,14 @@ def _built(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], name: 
     return architecture.fill(module, tensors, name)
 
 
-def _psp(about: Mapping[str, Any], state: Mapping[str, Any], generator: Source | Generator | None) -> PSP:
+def _translator(about: Mapping[str, Any], state: Mapping[str, Any], generator: Source | Generator | None) -> Translator:
     decoder = _generator_of(about, state, generator)
     encoder = _built(about, encoder_tensors(state), "encoder")
     start = bool(about.get("start_from_latent_avg", True))
-    psp = PSP(encoder, decoder, latent_avg=state["latent_avg"], start_from_latent_avg=start)
-    psp.task = about.get("task", state["identity"].get("task"))
-    return psp
+    kind: Any = FeatureStyle if isinstance(encoder, FeatureStyleEncoder) else PSP
+    model: Translator = kind(encoder, decoder, latent_avg=state["latent_avg"], start_from_latent_avg=start)
+    model.task = about.get("task", state["identity"].get("task"))
+    return model
 
 
 def encoder_tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:

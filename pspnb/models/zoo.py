@@ -77,6 +77,7 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
 
     from pspnb.device import placed
     from pspnb.files.download import file_sha256
+    from pspnb.models.base import Translator
 
     description = card(name)
     path = _file(name, ".safetensors")
@@ -97,8 +98,8 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
         )
     if average is not None:
         module.get_buffer("latent_avg").copy_(average)
-    if isinstance(module, _class("PSP")):
-        module.task = description.get("task")  # type: ignore[assignment]
+    if isinstance(module, Translator):
+        module.task = description.get("task")
     return placed(module.eval(), device)
 
 
@@ -121,8 +122,9 @@ def _class(name: str) -> type[nn.Module]:
     """The classes a card may name; a card is data, so it can name nothing else."""
     from torch import nn
 
-    from pspnb.models import prior_mapping, psp
+    from pspnb.models import feature_style, prior_mapping, psp
     from pspnb.nn import backbones, discriminator, encoders, stylegan2
+    from pspnb.nn.feature_style import FeatureStyleEncoder
 
     known: dict[str, type[nn.Module]] = {
         kind.__name__: kind
@@ -133,7 +135,9 @@ def _class(name: str) -> type[nn.Module]:
             encoders.GradualStyleEncoder,
             encoders.WEncoder,
             encoders.NaiveWPlusEncoder,
+            FeatureStyleEncoder,
             psp.PSP,
+            feature_style.FeatureStyle,
             prior_mapping.PriorMapping,
         )
     }

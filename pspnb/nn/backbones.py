@@ -111,15 +111,19 @@ class IRBackbone(nn.Module):
     def _add_heads_before_body(self) -> None:
         """Hook for sub-classes whose published state dict lists the output layers before the body."""
 
-    def features(self, x: Float[Tensor, " b c h w"]) -> Features:
-        """Outputs of stages 2, 3 and 4."""
+    def stages(self, x: Float[Tensor, " b c h w"]) -> list[Tensor]:
+        """Outputs of the stem, at the size of the image, and of the four stages, each half as large as the one before."""
         x = self.input_layer(x.contiguous(memory_format=torch.channels_last))
-        ends, start = [], 0
+        ends, start = [x], 0
         for n in self.units:
             x = self.body[start : start + n](x)
             ends.append(x)
             start += n
-        return Features(*ends[1:])
+        return ends
+
+    def features(self, x: Float[Tensor, " b c h w"]) -> Features:
+        """Outputs of stages 2, 3 and 4."""
+        return Features(*self.stages(x)[2:])
 
 
 class FaceEmbedder(IRBackbone):
@@ -156,13 +160,18 @@ class FaceEmbedder(IRBackbone):
             nn.BatchNorm1d(dim, affine=affine),
         )
 
-    def embed_raw(self, x: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b e"]:
-        """Embedding before normalisation."""
+    def taps(self, x: Float[Tensor, " b 3 h w"]) -> list[Tensor]:
+        """Five depths of the network: the four stages' maps and the embedding before normalisation."""
         if x.shape[-2:] != (self.input_size, self.input_size):
             expected = f"(b, 3, {self.input_size}, {self.input_size})"
             raise ValueError(f"expected face crops of shape {expected}, got {tuple(x.shape)}")
+        maps = self.stages(x)[1:]
         # The linear layer reads the map in (c, h, w) order, so the memory format must be the plain one here.
-        return self.output_layer(self.features(x).c3.contiguous())
+        return [*maps, self.output_layer(maps[-1].contiguous())]
+
+    def embed_raw(self, x: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b e"]:
+        """Embedding before normalisation."""
+        return self.taps(x)[-1]
 
     def forward(self, x: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b e"]:
         e = self.embed_raw(x)

@@ -14,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pspnb.nn.backbones import WIDTHS, Features, IRBackbone, Mode
+from pspnb.nn.backbones import WIDTHS, IRBackbone, Mode
 from pspnb.nn.ops import EqualLinear
 
 
@@ -47,7 +47,7 @@ class Map2Style(nn.Module):
         return self.linear(rearrange(self.convs(x), "b c 1 1 -> b c"))
 
 
-class _SizedBackbone(IRBackbone):
+class SizedBackbone(IRBackbone):
     """A backbone that knows its input size and refuses any other."""
 
     def __init__(self, *, input_size: int, **backbone):
@@ -60,15 +60,15 @@ class _SizedBackbone(IRBackbone):
     def input_size(self) -> int:
         return self._input_size
 
-    def features(self, x: Float[Tensor, " b c h w"]) -> Features:
+    def stages(self, x: Float[Tensor, " b c h w"]) -> list[Tensor]:
         expected = (self.in_channels, self.input_size, self.input_size)
         if tuple(x.shape[1:]) != expected:
             shape = f"(b, {', '.join(map(str, expected))})"
             raise ValueError(f"expected encoder input of shape {shape}, got {tuple(x.shape)}; resize the images first")
-        return super().features(x)
+        return super().stages(x)
 
 
-class GradualStyleEncoder(_SizedBackbone):
+class GradualStyleEncoder(SizedBackbone):
     """pSp: a three-level feature pyramid on an IR-SE backbone, and one map2style network per style.
 
     Input (b, in_channels, s, s), s = `input_size`; output (b, n_styles, style_dim), an offset from the mean latent.
@@ -125,7 +125,7 @@ def _upsample_like(x: Float[Tensor, " b c h w"], target: Tensor) -> Float[Tensor
     return F.interpolate(x, size=target.shape[-2:], mode="bilinear", align_corners=True)
 
 
-class WEncoder(_SizedBackbone):
+class WEncoder(SizedBackbone):
     """Baseline of Table 1, "naive W": average pool of the last map and a linear layer -> one style (b, style_dim)."""
 
     def __init__(
@@ -152,7 +152,7 @@ class WEncoder(_SizedBackbone):
         return self.linear(self.features(x).c3.mean(dim=(2, 3)))
 
 
-class NaiveWPlusEncoder(_SizedBackbone):
+class NaiveWPlusEncoder(SizedBackbone):
     """Baseline of Table 1, "naive W+": one 512-number bottleneck, then a linear layer to all styles (b, n_styles, style_dim)."""
 
     def __init__(

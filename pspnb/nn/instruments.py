@@ -93,15 +93,19 @@ class ParsingNet(nn.Module):
         self.refine = nn.Sequential(*(conv_bn(widths[0], widths[0]) for _ in range(refine)))
         self.head = nn.Conv2d(widths[0], n_classes, 1)
 
-    def forward(self, x: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b k h w"]:
+    def taps(self, x: Float[Tensor, " b 3 h w"]) -> list[Tensor]:
+        """The maps of the contracting path (four at the shipped widths), each half as large as the one before, and the logits."""
         maps = [x.contiguous(memory_format=torch.channels_last)]
         for stage in self.down:
             maps.append(stage(maps[-1]))
-        y = maps.pop()
-        for stage in self.up:
+        y = maps[-1]
+        for stage, beside in zip(self.up, maps[-2:0:-1], strict=True):
             y = F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)
-            y = stage(torch.cat([y, maps.pop()], dim=1))
-        return self.head(self.refine(y)).float()
+            y = stage(torch.cat([y, beside], dim=1))
+        return [*maps[1:], self.head(self.refine(y)).float()]
+
+    def forward(self, x: Float[Tensor, " b 3 h w"]) -> Float[Tensor, " b k h w"]:
+        return self.taps(x)[-1]
 
     @torch.no_grad()
     def labels(self, x: Float[Tensor, " b 3 h w"]) -> Int[Tensor, " b h w"]:

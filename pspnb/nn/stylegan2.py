@@ -278,12 +278,11 @@ class Generator(nn.Module):
         """Image from w or w+. `noise`: the stored maps, fresh ones (from `generator` if given), or a list of maps.
 
         `start`: go on behind so many convolutions, from a state as `features` gives it: their output `feature`, and the image
-        `rgb` of the lower resolutions (None counts as black).
+        `rgb` of the lower resolutions (None counts as black). ValueError, with the shapes, for a state of another place.
         """
         w_plus = self.to_w_plus(w)
         maps = self._noise_maps(noise, w_plus, generator)
-        if start:
-            feature = self._checked(feature, start)
+        self._check_state(start, feature, rgb, w_plus)
         x, rgb = self._advance(w_plus, maps, (feature, rgb), range(start, self.n_convs))
         return self._to_rgb(self.n_convs, x, w_plus, rgb)
 
@@ -313,16 +312,28 @@ class Generator(nn.Module):
         r = 2 ** (upto // 2 + 2)
         return self.channels[r], r, r
 
-    def _checked(self, feature: Tensor | None, start: int) -> Tensor:
+    def rgb_shape(self, upto: int) -> tuple[int, int, int] | None:
+        """(3, r, r) of the image that belongs to that feature, half its side; None behind the first convolution."""
+        r = 2 ** (upto // 2 + 1)
+        return None if upto == 1 else (3, r, r)
+
+    def _check_state(self, start: int, feature: Tensor | None, rgb: Tensor | None, w_plus: Tensor) -> None:
+        if start == 0 and feature is None and rgb is None:
+            return
+        b = w_plus.shape[0]
         if not 1 <= start <= self.n_convs:
-            raise ValueError(f"expected start in 0..{self.n_convs} for a {self.size} px generator, got {start}")
-        expected = self.feature_shape(start)
-        if feature is None or feature.shape[1:] != expected:
-            got = "none" if feature is None else str(tuple(feature.shape))
             raise ValueError(
-                f"expected a feature of shape (b, {', '.join(map(str, expected))}) for start={start}, got {got}"
+                f"expected start in 1..{self.n_convs} with a feature, or 0 without one, for a {self.size} px generator, "
+                f"got {start}"
             )
-        return feature
+        wanted: list[tuple[str, Tensor | None, tuple[int, ...]]] = [("feature", feature, self.feature_shape(start))]
+        if rgb is not None:
+            wanted.append(("rgb", rgb, self.rgb_shape(start) or ()))
+        for name, given, shape in wanted:
+            if given is None or tuple(given.shape) != (b, *shape):
+                expected = f"({b}, {', '.join(map(str, shape))})" if shape else "None"
+                got = "none" if given is None else str(tuple(given.shape))
+                raise ValueError(f"expected {name} of shape {expected} for start={start} and {b} codes, got {got}")
 
     def _advance(
         self, w_plus: Tensor, maps: Sequence[Tensor | None], state: tuple[Tensor | None, Tensor | None], layers: range

@@ -18,6 +18,7 @@ from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.files.provenance import hardware
 from pspnb.losses import IdentityLoss, LossTerm, LossWeights, LPIPSLoss, build_terms
+from pspnb.models.base import Translator
 from pspnb.models.load import load_generator, load_identity, load_translator
 from pspnb.models.psp import PSP
 from pspnb.models.zoo import load_shipped
@@ -169,7 +170,7 @@ def facets_losses(device: str | torch.device = "cpu", *, scale: Scale = FACETS64
 
 
 def _networks(
-    scale: Scale, recipe: EncoderRecipe, weights: LossWeights, trained: PSP | None
+    scale: Scale, recipe: EncoderRecipe, weights: LossWeights, trained: Translator | None
 ) -> tuple[Generator, Any, IdentityLoss | None]:
     """Generator, perceptual distance and identity loss; the last two as far as they have a weight."""
     if scale.own_world:

@@ -38,7 +38,8 @@ class EncoderRecipe:
     """Name of the task."""
     scale: Annotated[str, arg(help=_SCALE_HELP)] = FACETS64.name
     variant: str = "psp"
-    """Tasks: psp, a baseline (w, naive_wplus), or an ablation (no_id, no_lpips, wide_heads, ...); a wrong name lists all."""
+    """Tasks: psp, a baseline (w, naive_wplus), or an ablation (no_id, no_lpips, wide_heads, ...); feature_style: an ablation
+    (without_f, only_real, k5, ...), default: the paper's encoder; a wrong name lists all."""
     data: Annotated[Path | None, option("FOLDER")] = None
     """Tasks: folder of training images (targets); default: Facets."""
     sources: Annotated[Path | None, option("FOLDER")] = None
@@ -64,7 +65,7 @@ class EncoderRecipe:
     replay: Annotated[bool | None, Suppress] = None
     """Record the step once as a CUDA graph and replay it; default: from the schedule."""
     preset: Annotated[Literal["cpu", "gpu"] | None, option("cpu|gpu")] = None
-    """Hyperparameters for a CPU or a GPU; default: as --device (tasks: cpu)."""
+    """Hyperparameters for a CPU or a GPU; default: as --device (tasks, feature_style: cpu)."""
     steps: Annotated[int | None, option("N")] = None
     """Number of training steps; default: from the recipe."""
     batch: Annotated[int | None, option("N")] = None

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pspnb.errors import PspnbError
 
-Kind = Literal["psp", "w", "naive_wplus"]
-"""Encoders: pSp's, one style for all layers (W), and one linear layer for all styles (naive W+)."""
+Kind = Literal["psp", "w", "naive_wplus", "feature_style"]
+"""Encoders: pSp's, one style for all layers (W), one linear layer for all styles (naive W+), codes and a feature map."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +53,18 @@ FACETS64 = Scale(
         "w": _SMALL,
         # The published bottleneck of 512 numbers; pooling 4 x 4 to 3 x 3 (published: 16 x 16 to 7 x 7) keeps more than that.
         "naive_wplus": {**_SMALL, "pool": 3},
+        # K = 3 of 9: 8 x 8, where the penultimate stage's map fits as it is. As wide as a file of 4 MB holds.
+        "feature_style": {**_SMALL, "k": 3, "widths": [32, 48, 80, 112, 128]},
     },
 )
 FACETS128 = Scale(name="facets128", size=128, input_size=128, own_world=True)
 # The published sizes, which are the defaults of the classes.
 FFHQ1024 = Scale(
-    name="ffhq1024", size=1024, input_size=256, own_world=False, encoders={"psp": {}, "w": {}, "naive_wplus": {}}
+    name="ffhq1024",
+    size=1024,
+    input_size=256,
+    own_world=False,
+    encoders={"psp": {}, "w": {}, "naive_wplus": {}, "feature_style": {"k": 5}},
 )
 
 SCALES: Mapping[str, Scale] = MappingProxyType({scale.name: scale for scale in (FACETS64, FACETS128, FFHQ1024)})

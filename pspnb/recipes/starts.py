@@ -5,8 +5,8 @@ from pathlib import Path
 from torch import nn
 
 from pspnb.errors import PspnbError
+from pspnb.models.base import Translator
 from pspnb.models.load import load_identity
-from pspnb.models.psp import PSP
 from pspnb.models.runs import about_run, checkpoint_of, is_run
 from pspnb.models.zoo import card
 from pspnb.training.checkpoint import load_checkpoint
@@ -29,8 +29,8 @@ def start_from_recognition(encoder: nn.Module, file: str) -> None:
     encoder.load_state_dict({**mine, **shared})
 
 
-def start_from(model: PSP, given: PSP, *, name: str) -> None:
-    """Copy encoder and mean latent of a trained pSp. PspnbError, before anything is copied, when the encoder is another."""
+def start_from(model: Translator, given: Translator, *, name: str) -> None:
+    """Copy encoder and mean latent of a trained model. PspnbError, before anything is copied, when the encoder is another."""
     theirs, mine = given.encoder.state_dict(), model.encoder.state_dict()
     wrong = [
         key for key in mine | theirs if key not in mine or key not in theirs or mine[key].shape != theirs[key].shape

@@ -3,6 +3,7 @@
 `python -m pspnb.shipping.weights` calls both for everything that is shipped.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.provenance import hardware
 from pspnb.files.reading import read_json
+from pspnb.models.base import Translator
+from pspnb.models.feature_style import FeatureStyle
 from pspnb.models.load import load_translator
 from pspnb.models.runs import RunFolder
-from pspnb.models.zoo import ZOO, card
+from pspnb.models.zoo import ZOO, available, card
+from pspnb.recipes import feature_style_variants as feature_style
 from pspnb.recipes.scales import FACETS64
 from pspnb.recipes.variants import encoder_architecture, model_name, variant_named
 from pspnb.shipping.zoo_file import ship
@@ -37,24 +41,71 @@ def ship_encoder(
     The file holds no generator: the card names it, with the hash of its file.
     """
     model = load_translator(run)
+    described = encoder_architecture(task_named(task), variant_named(variant), generator=model.decoder)
+    title = f"{variant_named(variant).title}: {task} on Facets, 64 px"
+    tensors, description = _file_and_card(
+        run,
+        model,
+        title=title,
+        task=task,
+        variant=variant,
+        encoder=described,
+        generator="facets64/generator",
+        note=note,
+    )
+    return ship(name or model_name(task, variant), tensors, description, folder=folder)
+
+
+def ship_feature_style(run: str | Path, *, name: str | None = None, folder: str | Path = ZOO, note: str = "") -> Path:
+    """The best Feature-Style encoder of a run as a zoo file (default: "facets64/feature_style", a variant with its name behind).
+
+    PspnbError for the run of another model, or of one whose generator is not shipped.
+    """
+    model, recipe = load_translator(run), RunFolder(run).read_recipe()
+    if not isinstance(model, FeatureStyle):
+        raise PspnbError(f"{run}: expected the run of a Feature-Style encoder, this one is of a {type(model).__name__}")
+    generator, variant = recipe["generator"], recipe["variant"]
+    if generator not in available():
+        raise PspnbError(f"{run}: trained on {generator}; expected a shipped generator, which the card can name")
+    plain = variant == feature_style.PLAIN
+    title = f"{feature_style.variant_named(variant).title}: inversion on Facets, 64 px"
+    tensors, description = _file_and_card(
+        run, model, title=title, task="inversion", variant=variant, encoder=recipe["architecture"], generator=generator,
+        note=note,
+    )  # fmt: skip
+    usual = FACETS64.shipped("feature_style" if plain else f"feature_style_{variant}")
+    return ship(name or usual, tensors, description, folder=folder)
+
+
+def _file_and_card(
+    run: str | Path,
+    model: Translator,
+    *,
+    title: str,
+    task: str,
+    variant: str,
+    encoder: Mapping[str, Any],
+    generator: str,
+    note: str,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and card of the best encoder of a run."""
     own = RunFolder(run)
     state = load_checkpoint(own.to_use())
     recipe, records = own.read_recipe(), read_journal(own.log)
-    generator = FACETS64.shipped("generator")
     tensors: dict[str, Tensor] = {f"encoder.{key}": value for key, value in model.encoder.state_dict().items()}
     tensors["latent_avg"] = model.latent_avg
     kwargs = {
-        "encoder": encoder_architecture(task_named(task), variant_named(variant), generator=model.decoder),
+        "encoder": encoder,
         "decoder": {"shipped": generator},
         "start_from_latent_avg": model.start_from_latent_avg,
     }
     about = state["identity"]
     init, before = recipe.get("init"), recipe.get("init_images", 0)
-    description = {
-        "title": f"{variant_named(variant).title}: {task} on Facets, 64 px",
+    return tensors, {
+        "title": title,
         "task": task,
         "variant": variant,
-        "architecture": {"class": "PSP", "kwargs": kwargs},
+        "architecture": {"class": type(model).__name__, "kwargs": kwargs},
         "generator": {"name": generator, "sha256": card(generator)["sha256"]},
         "metrics": _validation_metrics(records, before),
         "data": "Facets, train split",
@@ -68,7 +119,6 @@ def ship_encoder(
         **({"init": init} if init else {}),
         **({"note": note} if note else {}),
     }
-    return ship(name or model_name(task, variant), tensors, description, folder=folder)
 
 
 def add_history(run: str | Path, name: str, path: str | Path) -> Path:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pspnb.errors import PspnbError
 from pspnb.files.pictures import grid
 from pspnb.losses.terms import LossInputs, LossTerm, total_loss
+from pspnb.models.base import Translator
 from pspnb.models.psp import PSP
 from pspnb.models.runs import fingerprint
 from pspnb.nn.stylegan2 import NoiseSpec, noise_shapes
@@ -40,9 +41,9 @@ _FREE = {"steps", "log_every", "picture_every", "validate_every", "checkpoint_ev
 class _Translation(nn.Module):
     """Encoder and generator as one forward pass, so that DistributedDataParallel and the compiler wrap one module."""
 
-    def __init__(self, psp: PSP) -> None:
+    def __init__(self, psp: Translator) -> None:
         super().__init__()
-        self.psp = psp
+        self.psp: Any = psp
 
     def forward(self, source: Tensor, size: int | None, noise: NoiseSpec) -> tuple[Tensor, Tensor]:
         codes = self.psp.encode(source)
@@ -50,11 +51,14 @@ class _Translation(nn.Module):
 
 
 class EncoderStepper(Stepper):
-    """Model, optimiser and data position. `validation`: what is validated; None: nothing."""
+    """Model, optimiser and data position. `validation`: what is validated; None: nothing.
+
+    `losses` are those of pSp; an encoder of another kind is a subclass with its own `one_pass`, `_losses` and `_validated`.
+    """
 
     def __init__(
         self,
-        model: PSP,
+        model: Translator,
         batches: Batches,
         losses: Sequence[LossTerm],
         config: EncoderConfig,
@@ -82,13 +86,17 @@ class EncoderStepper(Stepper):
         self.weights = [p for p in model.encoder.parameters() if p.requires_grad]
         self.optimizer = _optimizer(self.weights, config)
         self.average = [p.detach().clone() for p in self.weights] if config.average else None
-        self.translate: Any = team.wrap(_Translation(model))
+        self.translate: Any = team.wrap(self.one_pass())
         self.total_loss = total_loss
         self.replayed = Replayed(self._backward, device=team.device) if config.replay else None
         if config.compile:
             self.translate, self.total_loss = torch.compile(self.translate), torch.compile(total_loss)
         self._pairs: Generator[Pair, None, None] | None = None
         self._latest: Pair | None = None
+
+    def one_pass(self) -> nn.Module:
+        """What maps (source, size, noise) to what the losses need."""
+        return _Translation(self.model)
 
     def close(self) -> None:
         """End the reading thread and leave the model in evaluation mode."""
@@ -199,15 +207,19 @@ class EncoderStepper(Stepper):
         with self._evaluation():
             for pair in validation.once(device=self.team.device, part=self.team.rank, parts=self.team.world):
                 with self._autocast():
-                    codes = self.model.encode(pair.source)
-                    output = self.model.decode(codes, resize=self._resize(pair))
-                    inputs = LossInputs(output=output, target=pair.target, codes=codes, source=pair.source)
-                    _, log = total_loss(self.losses, inputs)
+                    log = self._validated(pair)
                 images += len(pair.target)
                 for name, value in log.items():
                     sums[name] = sums.get(name, 0) + value.float() * len(pair.target)
         images = self.team.mean(images)
         return {f"val_{name}": (self.team.mean(value) / images).item() for name, value in sums.items()}
+
+    def _validated(self, pair: Pair) -> dict[str, Tensor]:
+        """Mean losses of validation images, "loss" among them, with the stored noise maps."""
+        codes, _ = self.model.read(pair.source)
+        output = self.model.draw(codes, resize=self._resize(pair))
+        inputs = LossInputs(output=output, target=pair.target, codes=codes, source=pair.source)
+        return total_loss(self.losses, inputs)[1]
 
     @torch.no_grad()
     def pictures(self, n: int) -> Float[Tensor, " m 3 s s"]:
