@@ -115,7 +115,8 @@ window.until = (what, limit = 40000) => new Promise((resolve, reject) => {
   look();
 });
 window.named = (text) => [...document.querySelectorAll('.lab button, .lab-dialog button')].find(b => b.textContent.trim() === text);
-window.message = () => document.querySelector('.lab-status span')?.textContent ?? document.querySelector('.lab-notice')?.textContent;
+window.message = () =>
+  (document.querySelector('.lab-status span') ?? document.querySelector('.lab-notice'))?.textContent;
 window.idle = () => until(() => document.querySelector('.lab').lab?.waiting.size === 0)
   .then(() => new Promise(r => setTimeout(r, 120))).then(() => document.querySelector('.lab').lab.waiting.size ? idle() : true);
 window.drawn = () => pictures().filter(p => p.codes);
@@ -218,7 +219,7 @@ def test_mix(browser, site):
     browser.evaluate("named('New person').click()")
     browser.evaluate(f"until(() => JSON.stringify(({a}).factors) !== {person!r}).then(() => true)")
     browser.evaluate("named('Half and half').click()")
-    half = "Math.abs(({}).codes[0] - (({}).codes[0] + ({}).codes[0]) / 2) < 1e-5".format(result, a, b)
+    half = f"Math.abs(({result}).codes[0] - (({a}).codes[0] + ({b}).codes[0]) / 2) < 1e-5"
 
     alpha = "[...document.querySelectorAll('label')].find(l => l.textContent.startsWith('Alpha')).control"
     browser.evaluate(f"{alpha}.value = 1; {alpha}.dispatchEvent(new Event('input'))")
@@ -257,7 +258,10 @@ def test_teacher_and_student(browser, site):
     generator = site[1]["generator"]
     yaw = [s for s in lab_frames._values("yaw")]
     factors = lab.edit(lab.sample_factors("test", [0]), yaw=yaw[4])
-    assert torch.equal(_pixels(browser, "pictures()[1]").float(), _levels_of(generator, generator.to_w_plus(generator.map_factors(factors))))
+    assert torch.equal(
+        _pixels(browser, "pictures()[1]").float(),
+        _levels_of(generator, generator.to_w_plus(generator.map_factors(factors))),
+    )
     before = [_pixels(browser, f"pictures()[{i}]") for i in range(3)]
     assert torch.equal(before[2], ((before[0] - before[1]).abs() * 3).clamp(max=255))
     browser.evaluate("document.querySelector('.lab input').focus()")
@@ -288,7 +292,9 @@ def test_quiz_keeps_the_score(browser, site):
 
 def _stroke(browser, places):
     """Press, drag and release a pointer on the pad, in shares of its side."""
-    box = browser.evaluate("(() => { const b = document.querySelector('.lab-pad').getBoundingClientRect(); return [b.left, b.top, b.width]; })()")
+    box = browser.evaluate(
+        "(() => { const b = document.querySelector('.lab-pad').getBoundingClientRect(); return [b.left, b.top, b.width]; })()"
+    )
     for i, (x, y) in enumerate(places):
         kind = "mousePressed" if i == 0 else "mouseReleased" if i == len(places) - 1 else "mouseMoved"
         at = {"x": box[0] + x * box[2], "y": box[1] + y * box[2]}
@@ -318,7 +324,9 @@ def test_draw(browser, site):
 
 def test_labels(browser, site):
     _open(browser, site, "labels", "drawn().length")
-    browser.evaluate("[...document.querySelectorAll('.lab-swatches button')].find(b => b.textContent === 'hat').click()")
+    browser.evaluate(
+        "[...document.querySelectorAll('.lab-swatches button')].find(b => b.textContent === 'hat').click()"
+    )
     browser.evaluate("window.before = drawn()[0].data")
     _stroke(browser, [(0.3, 0.1), (0.7, 0.1), (0.7, 0.1)])
     browser.evaluate("until(() => drawn()[0].data !== before).then(idle)")
@@ -333,7 +341,9 @@ def test_zoom(browser, site):
     _open(browser, site, "zoom", "drawn().length === 5")
     assert browser.evaluate("new Set(drawn()[0].pixels).size") > 20
     browser.evaluate("named('× 32').click()")
-    browser.evaluate("until(() => pictures().find(p => !p.smooth).canvas.ariaLabel.startsWith('2 × 2')).then(() => true)")
+    browser.evaluate(
+        "until(() => pictures().find(p => !p.smooth).canvas.ariaLabel.startsWith('2 × 2')).then(() => true)"
+    )
     small = _pixels(browser, "pictures().find(p => !p.smooth)")
     assert len(torch.unique(small.flatten(1), dim=1).T) <= 4
     _equal(browser, site[1]["generator"], "drawn()[3]")
