@@ -1,8 +1,11 @@
-// The shared module of the lab, in node. Run by tests/test_lab.py, which writes the file named in LAB_VALUES.
+// What the lab computes, in node. Run by tests/test_lab.py, which writes the file named in LAB_VALUES.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import * as lab from "../book/_static/lab/lab.mjs";
+import * as rest from "../book/_static/lab/lab.mjs";
+import * as pictures from "../book/_static/lab/pictures.mjs";
+
+const lab = { ...rest, ...pictures };
 
 const values = JSON.parse(readFileSync(process.env.LAB_VALUES, "utf8"));
 

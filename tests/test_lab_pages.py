@@ -162,7 +162,7 @@ def _equal(browser, generator, which):
 
 
 def _move(browser, selector):
-    """Move each control of this kind; the names of those after which no drawn picture is another."""
+    """Move each control of this kind to another end and back: how many there are, and those that changed no drawn picture."""
     script = f"""(async () => {{
       const still = [];
       for (const control of document.querySelectorAll('{selector}')) {{
@@ -170,10 +170,16 @@ def _move(browser, selector):
         const before = drawn().map(p => p.data);
         const slider = control.type === 'range';
         const ends = slider ? [control.max, control.min] : [control.options.length - 1, 0].map(String);
-        control.value = control.value === ends[0] ? ends[1] : ends[0];
-        control.dispatchEvent(new Event(slider ? 'input' : 'change', {{ bubbles: true }}));
+        const own = control.value;
+        const put = (value) => {{
+          control.value = value;
+          control.dispatchEvent(new Event(slider ? 'input' : 'change', {{ bubbles: true }}));
+        }};
+        put(own === ends[0] ? ends[1] : ends[0]);
         const other = () => drawn().some((p, i) => p.data.some((v, k) => v !== before[i][k]));
         await until(other, 8000).catch(() => still.push(control.labels[0].textContent));
+        put(own);
+        await idle();
       }}
       return [document.querySelectorAll('{selector}').length, still];
     }})()"""
@@ -233,9 +239,13 @@ def test_edit(browser, site):
     _open(browser, site, "edit", "drawn().length === 2")
     count, still = _move(browser, ".lab-columns :is(input, select)")
     assert count > 25 and still == []
-    # Its strength doesn't matter where nothing was changed; now something was.
-    count, still = _move(browser, '.lab-group input[type="range"]')
-    assert still == []
+    yaw = "[...document.querySelectorAll('.lab label')].find(l => l.textContent === 'Turn').control"
+    browser.evaluate(f"{yaw}.value = -40; {yaw}.dispatchEvent(new Event('input'))")
+    browser.evaluate(
+        "until(() => drawn()[1].codes.some((v, i) => Math.abs(v - drawn()[0].codes[i]) > 1e-3)).then(idle)"
+    )
+    count, still = _move(browser, '.lab > .lab-group input[type="range"]')  # the strength of what was changed
+    assert (count, still) == (1, [])
     _equal(browser, generator, "drawn()[1]")
     browser.evaluate("[...document.querySelectorAll('.lab summary')].at(-1).click()")
     browser.evaluate("until(() => document.querySelectorAll('.lab-bar').length === 7).then(() => true)")

@@ -5,6 +5,7 @@ Skipped visibly where there is no Chromium or no built book (`make book` builds 
 
 import functools
 import http.server
+import json
 import re
 import threading
 from pathlib import Path
@@ -131,6 +132,11 @@ def test_links_inside_the_book_lead_somewhere(browser, site):
             if anchor and path.suffix == ".html":
                 linked = path.read_text(encoding="utf-8")
                 assert f'id="{anchor}"' in linked or f'name="{anchor}"' in linked, f"{page} links to {target}"
+
+
+def test_the_lab_shows_the_pages_that_have_their_models():
+    about = json.loads((HTML / "_static" / "lab" / "generated" / "lab.json").read_text(encoding="utf-8"))
+    assert {path.stem for path in (HTML / "book" / "lab").glob("*.html")} == set(about["pages"])
 
 
 # ---- the tests can fail ------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 // Draw: lines on paper, and a face that follows them; or a photograph through the pencil filter.
-import { drawFactors, pencil, random } from "./lab.mjs";
-import { button, figure, group, h, live, openLab, Picture, Status } from "./page.mjs";
+import { live, openLab, Status } from "./engine.mjs";
+import { drawFactors, random } from "./lab.mjs";
 import { Pad } from "./pad.mjs";
+import { button, figure, group, h, Picture } from "./page.mjs";
+import { pencil } from "./pictures.mjs";
 import { codesOf } from "./portrait.mjs";
 import { uploadButton } from "./upload.mjs";
 

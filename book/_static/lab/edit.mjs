@@ -1,6 +1,7 @@
 // Edit: factors moved by hand, through the mapping network; how far, and what else moved.
+import { live, openLab, Status } from "./engine.mjs";
 import { movements, moved, readings } from "./lab.mjs";
-import { button, choiceNames, factorControl, factorTitle, figure, folded, group, h, live, openLab, Picture, slider, Status } from "./page.mjs";
+import { button, choiceNames, factorControl, factorTitle, figure, folded, group, h, Picture, slider } from "./page.mjs";
 import { codesOf, Portrait } from "./portrait.mjs";
 
 const GROUPS = [

@@ -1,7 +1,8 @@
 // Paint labels: a brush for each of the 19 classes on a real label map, and the face that has this map.
-import { oneHot } from "./lab.mjs";
-import { button, figure, group, h, live, openLab, Picture, segmented, Status } from "./page.mjs";
+import { live, openLab, Status } from "./engine.mjs";
 import { Pad } from "./pad.mjs";
+import { button, figure, group, h, Picture, segmented } from "./page.mjs";
+import { oneHot } from "./pictures.mjs";
 
 const WORDS = {
   eye_g: "glasses", l_eye: "left eye", r_eye: "right eye", l_brow: "left brow", r_brow: "right brow", l_ear: "left ear",

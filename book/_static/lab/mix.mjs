@@ -1,6 +1,7 @@
 // Mix: two portraits, a share of the second for each group of styles, or for each style.
+import { live, openLab, Status } from "./engine.mjs";
 import { mixed } from "./lab.mjs";
-import { button, figure, folded, group, h, live, openLab, Picture, slider, Status } from "./page.mjs";
+import { button, figure, folded, group, h, Picture, slider } from "./page.mjs";
 import { Portrait } from "./portrait.mjs";
 
 const GROUPS = ["Coarse styles: pose, head, hair", "Middle styles: features, expression", "Fine styles: colours, light, pattern"];

@@ -1,6 +1,7 @@
 // A person on a page: drawn from factors by the generator, or a picture of the reader's own through the encoder.
+import { live } from "./engine.mjs";
 import { drawFactors, numbersOf, random, repeated } from "./lab.mjs";
-import { button, factorControl, figure, folded, h, live, Picture } from "./page.mjs";
+import { button, factorControl, figure, folded, h, Picture } from "./page.mjs";
 import { uploadButton } from "./upload.mjs";
 
 export const CHANGED_OFTEN = ["hair_style", "hair_colour", "skin_tone", "age", "beard", "glasses", "hat", "yaw", "smile", "light_azimuth"];

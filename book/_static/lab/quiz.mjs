@@ -1,6 +1,7 @@
 // Renderer or network? One picture at a time, blind, and a score with an interval.
+import { openLab, Status } from "./engine.mjs";
 import { interval, shuffled } from "./lab.mjs";
-import { button, figure, h, openLab, Picture, Status } from "./page.mjs";
+import { button, figure, h, Picture } from "./page.mjs";
 
 const ROUNDS = 16;
 const NAMES = ["the renderer", "the network"];

@@ -1,6 +1,7 @@
 // Teacher and student: what the renderer draws, what the generator draws for the same factors, and where they differ.
-import { difference } from "./lab.mjs";
-import { button, choice, factorTitle, figure, h, openLab, Picture, segmented, slider, Status } from "./page.mjs";
+import { openLab, Status } from "./engine.mjs";
+import { button, choice, factorTitle, figure, h, Picture, segmented, slider } from "./page.mjs";
+import { difference } from "./pictures.mjs";
 
 export async function start(root) {
   const lab = await openLab(root);

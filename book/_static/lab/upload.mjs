@@ -1,6 +1,7 @@
 // A picture of the reader's own: read, cut to a square by hand, made small. It stays in this browser; nothing is sent.
-import { fromRGBA, sizeProblem } from "./lab.mjs";
+import { sizeProblem } from "./lab.mjs";
 import { button, h, slider } from "./page.mjs";
+import { fromRGBA } from "./pictures.mjs";
 
 const SHOWN = 360; // px, longer side of the picture in the dialog
 

@@ -1,6 +1,8 @@
 // Zoom in: a picture shrunk to a few pixels, and several faces that shrink to nearly the same.
-import { bilinear, drawFactors, mixed, random, shrunk, toRGBA } from "./lab.mjs";
-import { button, figure, group, h, live, openLab, Picture, segmented, slider, Status } from "./page.mjs";
+import { live, openLab, Status } from "./engine.mjs";
+import { drawFactors, mixed, random } from "./lab.mjs";
+import { button, figure, group, h, Picture, segmented, slider } from "./page.mjs";
+import { bilinear, shrunk, toRGBA } from "./pictures.mjs";
 import { codesOf, Portrait } from "./portrait.mjs";
 
 const FACTORS = [2, 4, 8, 16, 32];
