@@ -212,7 +212,7 @@ def test_a_feature_of_another_generator_is_refused(model):
             10, k=4, feature_shape=(8, 8, 8), style_dim=8, input_size=64, units=(1,) * 4, widths=(8,) * 5
         )
         FeatureStyle(encoder, model.decoder)
-    with pytest.raises(ValueError, match=r"k in 1\.\.9, .* got 10"):
+    with pytest.raises(ValueError, match=r"k in 0\.\.9, .* got 10"):
         encoder = FeatureStyleEncoder(
             10, k=10, feature_shape=(8, 64, 64), style_dim=8, input_size=64, units=(1,) * 4, widths=(8,) * 5
         )

@@ -139,7 +139,7 @@ def test_from_the_shell_to_pictures(photos, tmp_path, capsys, monkeypatch):
         (["--published"], "--published is not an option"),
         (["--identity", "x"], "--identity belongs to other scales"),
         (["--strict"], "--strict belongs to --data"),
-        (["identity"], "expected no name after feature_style"),
+        (["identity"], "expected no name after the task feature_style"),
         (["--batch", "3", "--data", "PHOTOS"], "even batch"),
     ],
 )
