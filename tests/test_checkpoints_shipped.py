@@ -16,6 +16,7 @@ import pspnb
 from pspnb.errors import DownloadError, LoadError
 from pspnb.files import download
 from pspnb.models import zoo as hub
+from pspnb.shipping import zoo_file
 
 CHANNELS = {"4": 24, "8": 20, "16": 16, "32": 12}
 GENERATOR = {"class": "Generator", "kwargs": {"size": 32, "style_dim": STYLE_DIM, "n_mlp": 3, "channels": CHANNELS}}
@@ -127,8 +128,32 @@ def test_everything_shipped_loads_and_says_where_it_comes_from():
         card = hub.card(name)
         assert {"title", "data", "licence", "metrics", "sha256", "architecture"} <= set(card), name
         assert pspnb.load(name).training is False
-        path = hub.ZOO / f"{name.replace('/', '_')}.safetensors"
-        assert path.stat().st_size <= 4_000_000
+        for path in hub.weight_files(name, parts=card.get("parts", 1)):
+            assert path.stat().st_size <= 4_000_000
+
+
+def test_large_weights_lie_in_several_files(zoo, monkeypatch):
+    """They come back whole and in half precision; a part that is missing, damaged or of another model is refused."""
+    monkeypatch.setattr(zoo_file, "MAX_BYTES", 60_000)
+    original = tiny_generator()
+    tensors = original.state_dict() | {"latent_avg": original.latent_avg}
+    card = {"architecture": GENERATOR, "title": "G", "data": "none", "seed": 0, "steps": 0, "metrics": {}}
+    first = zoo_file.ship("facets64/generator", tensors, card, folder=hub.ZOO)
+    parts = sorted(hub.ZOO.glob("*.safetensors"))
+    assert len(parts) == hub.card("facets64/generator")["parts"] > 1 and first in parts
+    assert max(path.stat().st_size for path in parts) <= 60_000 and pspnb.available() == ["facets64/generator"]
+    loaded = pspnb.load_generator("facets64/generator").state_dict()
+    assert all(torch.equal(loaded[key], value.half().float()) for key, value in original.state_dict().items())
+
+    last, whole = parts[0] if parts[0] != first else parts[1], {path: path.read_bytes() for path in parts}
+    last.write_bytes(whole[last][:-1] + b"x")
+    with pytest.raises(LoadError, match="damaged"):
+        pspnb.load("facets64/generator")
+    last.unlink()
+    with pytest.raises(LoadError, match=rf"{last.name}: missing, facets64/generator has {len(parts)} files"):
+        pspnb.load("facets64/generator")
+    with pytest.raises(ValueError, match="at most .* bytes for a tensor of facets64/wide"):
+        zoo_file.ship("facets64/wide", {"w": torch.zeros(40_000)}, card, folder=hub.ZOO)
 
 
 # ---- downloads ----------------------------------------------------------------------------------------------------

@@ -80,14 +80,18 @@ def load_shipped(name: str, *, device: str = "cpu") -> nn.Module:
     from pspnb.models.base import Translator
 
     description = card(name)
-    path = _file(name, ".safetensors")
-    if file_sha256(path) != description.get("sha256"):
+    paths = weight_files(name, parts=description.get("parts", 1))
+    path = paths[0]
+    if missing := [part for part in paths if not part.is_file()]:
+        raise LoadError(f"{missing[0]}: missing, {name} has {len(paths)} files; install pspnb again")
+    if file_sha256(*paths) != description.get("sha256"):
         raise LoadError(f"{path}: damaged (its sha256 is not the one on its card); install pspnb again")
     _check_generator(name, description)
     # Random initial weights are about to be replaced; drawing them must not move the caller's random state.
     with torch.random.fork_rng(devices=[]):
         module = build(description["architecture"])
-    weights = {key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()}
+    stored = {key: value for part in paths for key, value in load_file(part).items()}
+    weights = {key: value.float() if value.is_floating_point() else value for key, value in stored.items()}
     # A buffer that is stored beside the state dict, as in published checkpoints.
     average = weights.pop("latent_avg") if "latent_avg" in weights and "latent_avg" not in module.state_dict() else None
     missing, unexpected = module.load_state_dict(weights, strict=False)
@@ -163,6 +167,12 @@ def _argument(value: Any) -> Any:
 def _loaded_with_a_part(key: str, architecture: Mapping[str, Any]) -> bool:
     part = architecture.get("kwargs", {}).get(key.split(".")[0])
     return isinstance(part, Mapping) and "shipped" in part
+
+
+def weight_files(name: str, *, parts: int, folder: Path | None = None) -> list[Path]:
+    """The files that hold a model's weights: NAME.safetensors, and of a large one NAME.part2.safetensors and so on."""
+    endings = [".safetensors", *(f".part{i}.safetensors" for i in range(2, parts + 1))]
+    return [(ZOO if folder is None else folder) / (name.replace("/", "_") + ending) for ending in endings]
 
 
 def _file(name: str, suffix: str) -> Path:

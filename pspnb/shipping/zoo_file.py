@@ -13,7 +13,7 @@ from torch import Tensor
 from pspnb.files.atomic import write_bytes, write_json
 from pspnb.files.provenance import commit, hardware
 from pspnb.files.reading import read_json
-from pspnb.models.zoo import ZOO
+from pspnb.models.zoo import ZOO, weight_files
 
 MAX_BYTES = 4_000_000  # of one shipped file
 
@@ -43,21 +43,39 @@ def ship(
 ) -> Path:
     """Write `facets64/x` as facets64_x.safetensors and facets64_x.json; returns the weights' path.
 
-    `card` needs "architecture", "title", "data", "seed", "steps", "metrics"; hardware, commit, licence, size and sha256 are
-    added. The card is written last, so it always belongs to a whole file. Raises ValueError above 4 MB.
+    Weights above 4 MB go to several files, see `pspnb.models.zoo.weight_files`. `card` needs "architecture", "title", "data",
+    "seed", "steps", "metrics"; hardware, commit, licence, size, sha256 (of the files one after the other) and the number of
+    files are added. The card is written last, so it always belongs to whole files. Raises ValueError for one tensor above 4 MB.
     """
-    payload = save(half(tensors))
-    if len(payload) > MAX_BYTES:
-        raise ValueError(f"expected at most {MAX_BYTES} bytes for {name}, got {len(payload)}")
-    made = {"commit": commit(), "hardware": hardware()}  # before the file below is one that differs from the commit
+    payloads = [save(part) for part in _parts(name, half(tensors))]
+    made = {"commit": commit(), "hardware": hardware()}  # before the files below are ones that differ from the commit
     folder = Path(folder)
-    stem = name.replace("/", "_")
-    path = folder / f"{stem}.safetensors"
-    write_bytes(path, payload)
-    added = {"name": name, "licence": "MIT", "bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
-    whole = {**made, **card, **added}
-    write_json(folder / f"{stem}.json", whole)
-    return path
+    paths = weight_files(name, parts=len(payloads), folder=folder)
+    for path, payload in zip(paths, payloads, strict=True):
+        write_bytes(path, payload)
+    whole = b"".join(payloads)
+    added = {"name": name, "licence": "MIT", "bytes": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
+    if len(paths) > 1:
+        added["parts"] = len(paths)
+    write_json(paths[0].with_suffix(".json"), {**made, **card, **added})
+    return paths[0]
+
+
+def _parts(name: str, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The tensors in their order, in groups that fit into a file with its header."""
+    parts: list[dict[str, Tensor]] = [{}]
+    room = MAX_BYTES - 100 * len(tensors) - 1000
+    left = room
+    for key, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if size > room:
+            raise ValueError(f"expected at most {room} bytes for a tensor of {name}, got {size} in {key}")
+        if size > left:
+            parts.append({})
+            left = room
+        parts[-1][key] = tensor
+        left -= size
+    return parts
 
 
 def add_metrics(name: str, metrics: Mapping[str, float], *, folder: str | os.PathLike[str] = ZOO) -> None:
