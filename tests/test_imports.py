@@ -16,6 +16,8 @@ HEAVY = (
     "scipy",
     "pooch",
     "torchmetrics",
+    "sklearn",
+    "av",
     "pandas",
 )
 
