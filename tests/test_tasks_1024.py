@@ -1,7 +1,7 @@
 """Every kind of source at the paper's scale, 256 -> 1024: a step of training, `translate`, style mixing; tiny official files.
 
-Widths are 16, not 8: oneDNN (issue 6035) writes past its buffer in the backward pass of strided 1 x 1 convolutions of fewer
-channels.
+Widths are 16 and more, not 8: oneDNN (issue 6035) writes past its buffer in the backward pass of strided 1 x 1 convolutions of
+fewer channels.
 """
 
 import numpy as np
@@ -39,7 +39,12 @@ def model_of(task) -> PSP:
         torch.manual_seed(0)
         generator = Generator(1024, style_dim=16, n_mlp=2, channels={2**k: 8 for k in range(2, 11)})
         encoder = GradualStyleEncoder(
-            18, style_dim=16, in_channels=task.in_channels, input_size=256, units=(1, 1, 1, 1), widths=(16,) * 5
+            18,
+            style_dim=16,
+            in_channels=task.in_channels,
+            input_size=256,
+            units=(1, 1, 1, 1),
+            widths=(16, 16, 24, 32, 48),
         )
         return PSP(encoder, generator.requires_grad_(False), latent_avg=generator.mean_latent(64))
 
