@@ -150,6 +150,8 @@ def test_feature_reconstruction_and_who_gets_its_gradient():
     mean, total = (feature_reconstruction(feature, own, reduction=r) for r in ("mean", "sum"))
     torch.testing.assert_close(total, torch.stack([(f - o).norm() ** 2 for f, o in zip(feature, own, strict=True)]))
     torch.testing.assert_close(total, mean * 48)
+    relative = feature_reconstruction(7 * feature, 7 * own, reduction="relative")
+    torch.testing.assert_close(relative, torch.stack([m / o.square().mean() for m, o in zip(mean, own, strict=True)]))
     only_f = torch.autograd.grad(mean.sum(), (feature, own), allow_unused=True)
     assert only_f[0] is not None and only_f[1] is None
     both = torch.autograd.grad(feature_reconstruction(feature, own, gradient_into_codes=True).sum(), (feature, own))

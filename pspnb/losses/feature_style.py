@@ -67,17 +67,25 @@ class MultiLayerSimilarity(Frozen):
         return torch.stack([(p - q).square().sum(1) / 2 for p, q in zip(a, b, strict=True)]).sum(0)
 
 
+Reduction = Literal["mean", "sum", "relative"]
+
+
 def feature_reconstruction(
     feature: Float[Tensor, " b c h h"],
     own: Float[Tensor, " b c h h"],
     *,
-    reduction: Literal["mean", "sum"] = "mean",
+    reduction: Reduction = "mean",
     gradient_into_codes: bool = False,
 ) -> Float[Tensor, " b"]:
     """Equation 4: how far F is from G(w)^k, the generator's `own` feature for the codes; squared, for each image.
 
-    `reduction` over the c h h numbers. Without `gradient_into_codes` only F moves: it is to stay in the generator's feature space,
-    and the codes have their own losses.
+    `reduction` over the c h h numbers: their mean, their sum, or the mean over that of `own`'s squares, which makes it the same
+    for generators whose features are of another scale. Without `gradient_into_codes` only F moves: it is to stay in the
+    generator's feature space, and the codes have their own losses.
     """
-    squares = (widen(feature) - widen(own if gradient_into_codes else own.detach())).square().flatten(1)
-    return squares.mean(1) if reduction == "mean" else squares.sum(1)
+    goal = widen(own if gradient_into_codes else own.detach())
+    squares = (widen(feature) - goal).square().flatten(1)
+    if reduction == "sum":
+        return squares.sum(1)
+    scale = goal.detach().square().flatten(1).mean(1) if reduction == "relative" else 1.0
+    return squares.mean(1) / scale

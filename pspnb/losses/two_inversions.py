@@ -4,13 +4,17 @@ Equation 5 is the same with `id` and `parsing` at 0, for domains without faces. 
 """
 
 from dataclasses import dataclass, fields
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from pspnb.losses.feature_style import MultiLayerSimilarity, MultiScalePerceptual, feature_reconstruction
+from pspnb.losses.feature_style import (
+    MultiLayerSimilarity,
+    MultiScalePerceptual,
+    Reduction,
+    feature_reconstruction,
+)
 from pspnb.nn.ops import widen
 
 
@@ -68,7 +72,7 @@ class FeatureStyleLoss(nn.Module):
         perceptual: MultiScalePerceptual | None = None,
         identity: MultiLayerSimilarity | None = None,
         parsing: MultiLayerSimilarity | None = None,
-        reduction: Literal["mean", "sum"] = "mean",
+        reduction: Reduction = "mean",
         gradient_into_codes: bool = False,
     ) -> None:
         super().__init__()

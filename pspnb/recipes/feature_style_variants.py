@@ -64,6 +64,7 @@ VARIANTS: Mapping[str, FeatureVariant] = MappingProxyType(
         "linear_branch": FeatureVariant(title="feature branch without activation", options={"activation": False}),
         "pool2": FeatureVariant(title="maps averaged to 2 x 2", options={"pool": 2}),
         "feature_sum": FeatureVariant(title="equation 4 summed", loss={"reduction": "sum"}),
+        "feature_relative": FeatureVariant(title="equation 4 relative", loss={"reduction": "relative"}),
         "feature_both": FeatureVariant(title="equation 4 into F and w", loss={"gradient_into_codes": True}),
         **{f"k{k}": FeatureVariant(title=f"K = {k}", options={"k": k}) for k in range(1, 10)},
     }
