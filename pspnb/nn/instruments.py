@@ -201,9 +201,10 @@ class UnitMapDistance(nn.Module):
 
         `weight`: how much each pixel counts in the averages over positions (default: all the same).
         """
-        maps = [(p - q).square().sum(dim=1, keepdim=True) for p, q in zip(a, b, strict=True)]
+        squares = [(p - q).square() for p, q in zip(a, b, strict=True)]
         if weight is None:
-            return torch.stack([m.mean(dim=(1, 2, 3)) for m in maps]).mean(dim=0)
+            return torch.stack([s.mean(dim=(2, 3)).sum(dim=1) for s in squares]).mean(dim=0)
+        maps = [s.sum(dim=1, keepdim=True) for s in squares]
         shares = [F.adaptive_avg_pool2d(weight, (m.shape[2], m.shape[3])) for m in maps]
         return torch.stack(
             [(m * s).sum(dim=(1, 2, 3)) / s.sum(dim=(1, 2, 3)) for m, s in zip(maps, shares, strict=True)]
