@@ -37,7 +37,7 @@ def test_published_weights(name):
     assert weights == dict(zip(COLUMNS, README[name], strict=True))
 
 
-# The paper's text, in the same columns. Section 3.3: 1, 0.8, 0.1 unless stated otherwise; 4.2 has other image losses; 4.3
+# The paper's text, in the same columns, and our variants of its tasks. Section 3.3: 1, 0.8, 0.1 unless stated otherwise; 4.2 has other image losses; 4.3
 # omits identity. No w-norm at all.
 PAPER = {
     "inversion": (0.8, 1, 0.1, 0, 0, 0),
@@ -47,6 +47,10 @@ PAPER = {
     "segmentation_helen": (0.8, 1, 0, 0, 0, 0),
     "super_resolution": (0.8, 1, 0.1, 0, 0, 0),
     "inpainting": (0.8, 1, 0.1, 0, 0, 0),
+    "frontalization_unflipped": (0.08, 0.001, 0.1, 0, 0.8, 0.01),
+    "strokes": (0.8, 1, 0, 0, 0, 0),
+    "super_resolution_x8": (0.8, 1, 0.1, 0, 0, 0),
+    "inpainting_random": (0.8, 1, 0.1, 0, 0, 0),
 }
 
 
