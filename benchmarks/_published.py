@@ -200,10 +200,10 @@ class PublishedForm:
         for i in range(len(x)):
             to_target = out[i].dot(y[i])
             cosines = (to_target, out[i].dot(x[i]), y[i].dot(x[i]))
-            target, given, views = (float(cosine.detach()) for cosine in cosines)
-            self.log |= {f"{i}_target": target, f"{i}_input": given, f"{i}_views": views}
+            hit, given, views = (float(cosine.detach()) for cosine in cosines)
+            self.log |= {f"{i}_target": hit, f"{i}_input": given, f"{i}_views": views}
             loss = loss + 1 - to_target
-            improvement += target - views
+            improvement += hit - views
         self.log["id_improve"] = improvement / len(x)
         return loss / len(x)
 

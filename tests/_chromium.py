@@ -149,8 +149,8 @@ class Browser:
             message["sessionId"] = session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         wanted = self._last_id
-        self._answer: dict[str, Any] | None = None
-        self._wait(lambda: self._answer is not None and self._answer["id"] == wanted, f"an answer to {method}")
+        self._answer: dict[str, Any] = {}
+        self._wait(lambda: self._answer.get("id") == wanted, f"an answer to {method}")
         if "error" in self._answer:
             raise RuntimeError(f"{method}: {self._answer['error']['message']}")
         return self._answer["result"]

@@ -27,7 +27,8 @@ CHANNELS = {4: 24, 8: 20, 16: 16, 32: 12}
 def tiny_generator(size: int = 32, **kwargs) -> Generator:
     channels = {r: c for r, c in CHANNELS.items() if r <= size}
     kwargs = {"style_dim": STYLE_DIM, "n_mlp": 3, "channels": channels, **kwargs}
-    generator = fill_module(Generator(size, **kwargs))
+    generator = Generator(size, **kwargs)
+    fill_module(generator)
     generator.latent_avg = generator.mean_latent(512)
     return generator
 

@@ -65,7 +65,7 @@ def test_paths_that_another_python_wrote(save, monkeypatch):
 
     PosixPath.__module__, PosixPath.__qualname__ = "pathlib._local", "PosixPath"
     module = type(pathlib)("pathlib._local")
-    module.PosixPath = PosixPath
+    vars(module)["PosixPath"] = PosixPath
     monkeypatch.setitem(__import__("sys").modules, "pathlib._local", module)
     psp = tiny_psp()
     path = save(psp_content(psp, opts={"exp_dir": PosixPath("a")}))

@@ -169,3 +169,19 @@ def test_adain_statistics_and_gradient():
     torch.testing.assert_close(y.mean(dim=(2, 3)), bias, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(y.std(dim=(2, 3), unbiased=False), scale.abs(), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(instance_norm(x), torch.nn.functional.instance_norm(x, eps=1e-8), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("demodulate", [False, True])
+def test_gain_multiplies_the_output(up, demodulate):
+    g = torch.Generator().manual_seed(0)
+    x, weight, style = (torch.randn(*shape, generator=g) for shape in ((2, 3, 4, 4), (5, 3, 3, 3), (2, 3)))
+    plain, loud = (ops.modulated_conv2d(x, weight, style, demodulate=demodulate, up=up, gain=a) for a in (1.0, 3.0))
+    torch.testing.assert_close(loud, 3 * plain)
+
+
+def test_equalised_convolution_keeps_the_variance():
+    """Weights are stored at unit variance; used, they are scaled by 1 / sqrt(fan in), so unit noise stays unit noise."""
+    torch.manual_seed(0)
+    conv = ops.EqualConv2d(64, 64, 3, bias=False)
+    assert 0.9 < conv.weight.std() < 1.1 and 0.9 < conv(torch.randn(4, 64, 16, 16)).std() < 1.1

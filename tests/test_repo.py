@@ -170,7 +170,11 @@ def test_notebook_has_parameters_first(path):
     first = _code_cells(path)[0]
     assert "parameters" in first["metadata"].get("tags", [])
     assigned = {
-        t.id for node in ast.parse("".join(first["source"])).body if isinstance(node, ast.Assign) for t in node.targets
+        target.id
+        for node in ast.parse("".join(first["source"])).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
     }
     assert assigned == PARAMETERS
 

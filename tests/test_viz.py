@@ -108,8 +108,8 @@ def test_a_grid_is_stored_as_a_small_faithful_jpeg(monkeypatch):
 
 
 def test_frame_slider_takes_figures():
-    figures = [figures.image_grid(torch.full((1, 3, 8, 8), v)) for v in (-1.0, 1.0)]
-    first, second = figures.frame_slider(figures, ["black", "white"]).children[1].children
+    grids = [figures.image_grid(torch.full((1, 3, 8, 8), v)) for v in (-1.0, 1.0)]
+    first, second = figures.frame_slider(grids, ["black", "white"]).children[1].children
     assert first.value != second.value
 
 

@@ -29,7 +29,8 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 def tint(colour: str, amount: float = 0.85) -> tuple[float, float, float]:
     """The colour mixed with white; `amount` 1 is white."""
-    return tuple(c + (1 - c) * amount for c in to_rgb(colour))
+    red, green, blue = (c + (1 - c) * amount for c in to_rgb(colour))
+    return red, green, blue
 
 
 def shade(colour: str, factor: float = 0.7) -> tuple[float, float, float]:
