@@ -107,6 +107,7 @@ def test_holes(kind):
 
 def test_kinds_of_holes_are_drawn_in_training_and_take_turns_otherwise():
     source = TASKS["inpainting_random"].source
+    assert isinstance(source, Masked)
     holes = source.holes(6, 32, generator=chance(), train=False)
     assert torch.equal(holes[0], triangular_mask(32)) and torch.equal(holes[3], triangular_mask(32))
     many = source.holes(90, 32, generator=chance(), train=True)

@@ -9,6 +9,7 @@ from _golden import uint8_image
 
 from pspnb import transforms
 from pspnb.tasks import TASKS, task_named
+from pspnb.tasks.damaged import LowResolution
 
 # The README's table, in its own column order.
 COLUMNS = ("lpips", "l2", "id", "w_norm", "lpips_crop", "l2_crop")
@@ -37,8 +38,8 @@ def test_published_weights(name):
     assert weights == dict(zip(COLUMNS, README[name], strict=True))
 
 
-# The paper's text, in the same columns, and our variants of its tasks. Section 3.3: 1, 0.8, 0.1 unless stated otherwise; 4.2 has other image losses; 4.3
-# omits identity. No w-norm at all.
+# The paper's text, in the same columns, and our variants of its tasks. Section 3.3: 1, 0.8, 0.1 unless stated otherwise; 4.2
+# has other image losses; 4.3 omits identity. No w-norm at all.
 PAPER = {
     "inversion": (0.8, 1, 0.1, 0, 0, 0),
     "frontalization": (0.08, 0.001, 0.1, 0, 0.8, 0.01),
@@ -139,7 +140,7 @@ def test_sketch_pairs():
 def test_super_resolution_pairs():
     task, images = TASKS["super_resolution"], batch(6)
     source, target = task.pair(images, generator=draw(), train=False)
-    assert task.source.factors == (1, 2, 4, 8, 16)  # the paper's
+    assert isinstance(task.source, LowResolution) and task.source.factors == (1, 2, 4, 8, 16)  # the paper's
     torch.testing.assert_close(source, transforms.low_resolution(images, [1, 2, 4, 8, 16, 1]))
     assert torch.equal(target, images)
     many = batch(1).expand(200, -1, -1, -1)

@@ -1,4 +1,4 @@
-"""Freed memory kept for the next tensor: most of the time that a sum of two large maps takes on a CPU goes into asking for memory."""
+"""Freed memory kept for the next tensor: on a CPU, most of the time of a sum of two large maps goes into asking for memory."""
 
 import ctypes
 import sys

@@ -11,7 +11,8 @@ The numbers are the same up to the order of sums. Chapter: "The architecture".
 """
 
 import copy
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from pspnb.nn.backbones import IRUnit, SqueezeExcite
 from pspnb.nn.encoders import Map2Style
-from pspnb.nn.ops import LRELU_GAIN, LRELU_SLOPE
+from pspnb.nn.ops import LRELU_GAIN, LRELU_SLOPE, Upsample
 from pspnb.nn.stylegan2 import ModulatedConv2d, StyledConv, ToRGB
 from pspnb.nn.winograd import Winograd, has_onednn
 
@@ -42,7 +43,7 @@ def for_inference(net: Net) -> Net:
     for name, p in net.named_parameters():
         if p.device.type != "cpu" or p.dtype != torch.float32:
             raise ValueError(f"expected float32 weights on a CPU, got {p.dtype} on {p.device} for {name}")
-    return _replaced(net)
+    return cast(Net, _replaced(net))
 
 
 def _replaced(module: nn.Module) -> nn.Module:
@@ -67,10 +68,10 @@ class PackedConv(nn.Module):
         weight, bias = conv.weight.detach(), conv.bias
         bias = torch.zeros(len(weight)) if bias is None else bias.detach()
         if norm is not None:
-            scale = torch.rsqrt(norm.running_var + norm.eps) * (1 if norm.weight is None else norm.weight.detach())
-            shift = 0 if norm.bias is None else norm.bias.detach()
-            weight, bias = weight * scale[:, None, None, None], (bias - norm.running_mean) * scale + shift
-        self.stride, self.padding, self.slope = list(conv.stride), list(conv.padding), slope
+            mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+            scale = norm.weight.detach() * torch.rsqrt(variance + norm.eps)
+            weight, bias = weight * scale[:, None, None, None], (bias - mean) * scale + norm.bias.detach()
+        self.stride, self.padding, self.slope = list(conv.stride), list(cast(tuple, conv.padding)), slope
         self.winograd = Winograd(weight) if _suits_winograd(conv) else None
         self.packed = has_onednn()
         if self.packed:
@@ -108,13 +109,13 @@ class FastIRUnit(nn.Module):
 
     def __init__(self, unit: IRUnit):
         super().__init__()
-        norm, first, prelu, second, last, *rest = unit.res_layer
+        norm, first, prelu, second, last, *rest = cast(Any, unit.res_layer)
         self.norm, self.prelu = norm, prelu
         self.first, self.second = PackedConv(first), PackedConv(second, norm=last)
         self.excite: SqueezeExcite | None = rest[0] if rest else None
         shortcut = unit.shortcut_layer
         if isinstance(shortcut, nn.Sequential):
-            shortcut = PackedConv(shortcut[0], norm=shortcut[1])
+            shortcut = PackedConv(cast(nn.Conv2d, shortcut[0]), norm=cast(nn.BatchNorm2d, shortcut[1]))
         self.shortcut = shortcut
 
     def forward(self, x: Float[Tensor, " b i h w"]) -> Float[Tensor, " b o h2 w2"]:
@@ -143,20 +144,12 @@ class FastMap2Style(nn.Module):
 
 
 class _FastModulated(nn.Module):
-    """What both kinds of modulated convolution share: fixed weights, scaled once, and the sums that demodulation needs."""
+    """What both kinds of modulated convolution share: the layer from w to styles, and fixed weights that are scaled once."""
 
     def __init__(self, conv: ModulatedConv2d):
         super().__init__()
         self.modulation = conv.modulation
         self.scaled = (conv.weight.detach()[0] * conv.scale).contiguous()  # o i k k
-        self.squares = self.scaled.square().sum(dim=(2, 3)).T.contiguous() if conv.demodulate else None  # i o
-
-    def scales(
-        self, style: Float[Tensor, " b d"], gain: float
-    ) -> tuple[Float[Tensor, " b i"], Float[Tensor, " b o"] | None]:
-        """Factors of the input channels and, with demodulation, of the output channels."""
-        s = self.modulation(style)
-        return s, None if self.squares is None else torch.rsqrt(s.square() @ self.squares + 1e-8) * gain
 
 
 class FastStyledConv(_FastModulated):
@@ -165,6 +158,7 @@ class FastStyledConv(_FastModulated):
     def __init__(self, layer: StyledConv):
         super().__init__(layer.conv)
         self.up = layer.conv.up
+        self.squares = self.scaled.square().sum(dim=(2, 3)).T.contiguous()  # i o, for the demodulation
         self.strength = None if layer.noise is None else layer.noise.weight.detach() * LRELU_GAIN
         self.bias = layer.activate.bias.detach() * LRELU_GAIN
         if self.up:
@@ -179,18 +173,17 @@ class FastStyledConv(_FastModulated):
         style: Float[Tensor, " b d"],
         noise: Float[Tensor, " n 1 h2 w2"] | None = None,
     ) -> Float[Tensor, " b o h2 w2"]:
-        s, demod = self.scales(style, LRELU_GAIN)
-        maps = (
-            [None] * len(x)
-            if noise is None or self.strength is None
-            else (noise * self.strength).expand(len(x), -1, -1, -1)
-        )
+        s = self.modulation(style)
+        demod = torch.rsqrt(s.square() @ self.squares + 1e-8) * LRELU_GAIN
+        maps: Sequence[Tensor | None] = [None] * len(x)
+        if noise is not None and self.strength is not None:
+            maps = list((noise * self.strength).expand(len(x), -1, -1, -1))
         parts = [self._one(x[i : i + 1], s[i], demod[i], maps[i]) for i in range(len(x))]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _one(self, x: Tensor, s: Tensor, demod: Tensor, noise: Tensor | None) -> Tensor:
-        winograd = self.winograd is not None and _worth_winograd(x)
-        in_weights = self.scaled.numel() <= x.numel() and not winograd
+        winograd = self.winograd if _worth_winograd(x) else None
+        in_weights = winograd is None and self.scaled.numel() <= x.numel()
         weight = self.scaled
         if in_weights:
             inner, outer = (s[:, None], demod) if self.up else (s, demod[:, None])
@@ -199,8 +192,8 @@ class FastStyledConv(_FastModulated):
             x = x * s[:, None, None]
         if self.up:
             y = F.conv_transpose2d(x, weight, stride=2)
-        elif winograd:
-            y = self.winograd(x)
+        elif winograd is not None:
+            y = winograd(x)
         else:
             y = F.conv2d(x, weight, self.bias if in_weights else None, padding=1)
         if not in_weights:
@@ -220,7 +213,7 @@ class FastToRGB(_FastModulated):
     def __init__(self, layer: ToRGB):
         super().__init__(layer.conv)
         self.bias = layer.bias.detach().flatten()
-        self.upsample = getattr(layer, "upsample", None)
+        self.upsample: Upsample | None = getattr(layer, "upsample", None)
 
     def forward(
         self,
@@ -228,9 +221,9 @@ class FastToRGB(_FastModulated):
         style: Float[Tensor, " b d"],
         skip: Float[Tensor, " b 3 h2 w2"] | None = None,
     ) -> Float[Tensor, " b 3 h w"]:
-        s, _ = self.scales(style, 1.0)
+        s = self.modulation(style)
         rgb = torch.cat([F.conv2d(x[i : i + 1], self.scaled * s[i, :, None, None], self.bias) for i in range(len(x))])
-        return rgb if skip is None else rgb.add_(self.upsample(skip))
+        return rgb if skip is None or self.upsample is None else rgb.add_(self.upsample(skip))
 
 
 _FASTER = {IRUnit: FastIRUnit, Map2Style: FastMap2Style, StyledConv: FastStyledConv, ToRGB: FastToRGB}
