@@ -255,7 +255,6 @@ def test_factors_learns_a_few_pictures_by_heart(data: FacetsArrays) -> None:
     some = data.take(slice(0, 32))
     report = reports.factors_report(taught("factors", some, batch=16)[0], some)
     assert report["pose_error_degrees"] < 4 and report["mean_accuracy"] > 0.9
-    assert report["mean_cosine"] > 0.95
 
 
 @pytest.mark.slow
