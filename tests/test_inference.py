@@ -77,7 +77,11 @@ def test_a_model_is_left_as_it_was() -> None:
     size = psp.encoder.input_size
     x, w = normal(2, 3, size, size), normal(1, psp.n_styles, psp.decoder.style_dim)
     fast = for_inference(psp)
-    assert type(fast) is type(psp) and psp.training and not any(m.training for m in fast.modules())
+    assert (
+        type(fast) is type(psp)
+        and all(m.training for m in psp.modules())
+        and not any(m.training for m in fast.modules())
+    )
     psp.eval()
     same(fast(x), psp(x))
     same(
