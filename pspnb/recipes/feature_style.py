@@ -64,8 +64,7 @@ class FeatureSchedule:
 # (scale, preset) -> schedule.
 TRAINING: Mapping[tuple[str, str], FeatureSchedule] = MappingProxyType(
     {
-        # A quarter of the paper's images in larger batches, at a higher rate; the average of the weights is kept. About 8 images/s
-        # on a core: four hours.
+        # A quarter of the paper's images in larger batches, at a higher rate; the average of the weights is kept.
         (FACETS64.name, "cpu"): FeatureSchedule(
             batch=8,
             config=FeatureStyleConfig(
