@@ -27,7 +27,8 @@ from pspnb.models import zoo
 from pspnb.models.architectures import generator_architecture
 from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.instruments import PerceptualNet
-from pspnb.nn.stylegan2 import Generator
+from pspnb.nn.ops import EqualLinear
+from pspnb.nn.stylegan2 import Generator, ModulatedConv2d
 from pspnb.training import gan_losses as losses
 from pspnb.training.arrays import render_arrays
 from pspnb.training.checkpoint import random_states, restore_random_states
@@ -35,15 +36,17 @@ from pspnb.training.critic import OnePassDiscriminator
 from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.lessons import GrowingLessons, Lessons
 from pspnb.training.loop import Stepper
+from pspnb.training.muon import Muon
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
 from pspnb.training.processes import Processes
 from pspnb.training.schedules import held_then_cosine
+from pspnb.training.widen import widened
 from pspnb.world2 import CLASSES
 from pspnb.world2.prior import draw_z, factors_of
 
-DETAILS = ("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip", "ear_r", "neck_l")
-"""Classes of few pixels by which people are told apart; together about a twentieth of a picture."""
+DETAILS = ("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip", "ear_r", "neck_l", "cloth")
+"""Classes of few pixels: those by which people are told apart, a twentieth of a picture together, and clothes, as much again."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class ImitationConfig:
     """Everything that decides the weights of a run. Defaults: 64 px, one CPU core at about 25 images/s."""
 
     size: int = 64
-    style_dim: int = 256  # the world has about 200 numbers, and every layer reads w linearly
+    style_dim: int = 512  # as published; the world has about 200 numbers, but every layer reads w linearly
     n_mlp: int = 4
     hidden: int = 512
     lr_mlp: float = 0.3
@@ -90,7 +93,7 @@ class ImitationConfig:
 
 
 class ImitationStepper(Stepper):
-    """Generator, its average, discriminator, two optimisers and the step that moves them."""
+    """Generator, its average, discriminator, their optimisers and the step that moves them."""
 
     def __init__(
         self,
@@ -115,8 +118,10 @@ class ImitationStepper(Stepper):
         self.w_mean = torch.zeros(config.style_dim, device=self.device)
         c = config.r1_every / (config.r1_every + 1)  # lazy regularisation (StyleGAN2, appendix B)
         fused = self.device.type == "cuda"
-        taught = [*self.generator.parameters(), *self.classes.parameters()]
-        self.g_optimizer = torch.optim.Adam(taught, config.lr, betas=(0.9, 0.99), fused=fused)
+        matrices, rest = split_parameters(self.generator)
+        rest += self.classes.parameters()
+        self.g_optimizer = Muon(matrices, config.lr)
+        self.rest_optimizer = torch.optim.Adam(rest, config.lr, betas=(0.9, 0.99), fused=fused)
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), config.d_lr * c, betas=(0.0, 0.99**c), fused=fused
         )
@@ -149,12 +154,14 @@ class ImitationStepper(Stepper):
             self.started = self.clock()
         c, progress = self.config, min(self.progress(), 1.0)
         factor = held_then_cosine(progress, c.decay_from, c.lr_final)
-        for optimizer, lr in ((self.g_optimizer, c.lr), (self.d_optimizer, c.d_lr * c.r1_every / (c.r1_every + 1))):
+        d_lr = c.d_lr * c.r1_every / (c.r1_every + 1)
+        for optimizer, lr in ((self.g_optimizer, c.lr), (self.rest_optimizer, c.lr), (self.d_optimizer, d_lr)):
             optimizer.param_groups[0]["lr"] = lr * factor
         critical = progress >= c.adversarial_from
         kind = "imitate" if not critical else "criticise with r1" if self.step % c.r1_every == 0 else "criticise"
         record = self._steps[kind](self._draw(critical, progress))
         self.g_optimizer.step()
+        self.rest_optimizer.step()
         if critical:
             self.d_optimizer.step()
         self._update_average()
@@ -292,11 +299,16 @@ class ImitationStepper(Stepper):
         return {**networks, **rest, "config": asdict(self.config), "random": random_states()}
 
     def start_from(self, state: Mapping[str, Any]) -> None:
-        """Begin with the weights of another run (its `state`, or the small file that a GPU run leaves), optimisers fresh."""
+        """Begin with the weights of another run (its `state`, or the small file that a GPU run leaves), optimisers fresh.
+
+        Its w may be narrower than this one's: see `widened`.
+        """
         for name in ("generator", "average", "discriminator", "classes"):
             if name in state:  # what is shipped of a run has no "classes"
-                getattr(self, name).load_state_dict({k: v.float() for k, v in state[name].items()})
-        self.w_mean.copy_(state["w_mean"])
+                network = getattr(self, name)
+                network.load_state_dict(widened(state[name], network.state_dict()))
+        with torch.no_grad():  # w may be wider than that of the state
+            self.w_mean.copy_(self.average.style.map_numbers(self.lessons.numbers[:4096]).mean(0))
         self.images_before = state.get("images_before", 0) + state["step"] * state["config"]["batch"]
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -353,11 +365,22 @@ class _Scale(torch.autograd.Function):
         return gradient * weight, None
 
 
-_STATEFUL = ("generator", "average", "discriminator", "classes", "g_optimizer", "d_optimizer")
+_STATEFUL = ("generator", "average", "discriminator", "classes", "g_optimizer", "rest_optimizer", "d_optimizer")
 
 
 def _plain(value: Any) -> Any:
     return [list(v) if isinstance(v, tuple) else v for v in value] if isinstance(value, tuple | list) else value
+
+
+def split_parameters(generator: Generator) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The matrices of mapping network, modulations and 3x3 convolutions, which Muon moves; and all other parameters."""
+    modules = (m for m in generator.modules() if isinstance(m, EqualLinear) or _is_wide(m))
+    matrices = {id(m.weight): m.weight for m in modules}
+    return list(matrices.values()), [p for p in generator.parameters() if id(p) not in matrices]
+
+
+def _is_wide(module: nn.Module) -> bool:
+    return isinstance(module, ModulatedConv2d) and module.weight.shape[-1] > 1
 
 
 def build_generator(config: ImitationConfig) -> Generator:
