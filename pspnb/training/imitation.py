@@ -308,7 +308,8 @@ class ImitationStepper(Stepper):
                 network = getattr(self, name)
                 network.load_state_dict(widened(state[name], network.state_dict()))
         with torch.no_grad():  # w may be wider than that of the state
-            self.w_mean.copy_(self.average.style.map_numbers(self.lessons.numbers[:4096]).mean(0))
+            mapping = cast(PriorMapping, self.average.style)
+            self.w_mean.copy_(mapping.map_numbers(self.lessons.numbers[:4096]).mean(0))
         self.images_before = state.get("images_before", 0) + state["step"] * state["config"]["batch"]
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -374,13 +375,11 @@ def _plain(value: Any) -> Any:
 
 def split_parameters(generator: Generator) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The matrices of mapping network, modulations and 3x3 convolutions, which Muon moves; and all other parameters."""
-    modules = (m for m in generator.modules() if isinstance(m, EqualLinear) or _is_wide(m))
-    matrices = {id(m.weight): m.weight for m in modules}
+    matrices = {}
+    for m in generator.modules():
+        if isinstance(m, EqualLinear) or (isinstance(m, ModulatedConv2d) and m.weight.shape[-1] > 1):
+            matrices[id(m.weight)] = m.weight
     return list(matrices.values()), [p for p in generator.parameters() if id(p) not in matrices]
-
-
-def _is_wide(module: nn.Module) -> bool:
-    return isinstance(module, ModulatedConv2d) and module.weight.shape[-1] > 1
 
 
 def build_generator(config: ImitationConfig) -> Generator:

@@ -21,7 +21,9 @@ def widened(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[s
             continue
         fits = value.ndim == there.ndim and all(a <= b for a, b in zip(value.shape, there.shape, strict=True))
         if not fits or not (name.startswith("style.layers.") or name.endswith("modulation.weight")):
-            raise ValueError(f"expected {name} of shape {tuple(there.shape)} or of a narrower w, got {tuple(value.shape)}")
+            raise ValueError(
+                f"expected {name} of shape {tuple(there.shape)} or of a narrower w, got {tuple(value.shape)}"
+            )
         new = there.detach().clone().float()
         if name.endswith("modulation.weight"):
             new.zero_()
