@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from pspnb.nn.stylegan2 import Generator
-from pspnb.training.imitation import ImitationConfig, build_generator, split_parameters
+from pspnb.training.imitation import ImitationConfig, build_generator
 from pspnb.training.muon import ROOT_MEAN_SQUARE, Muon, orthogonalised
+from pspnb.training.optimizers import build_optimizers, matrices, set_rate
 from pspnb.training.widen import widened
 
 
@@ -92,19 +93,33 @@ def test_vectors_are_refused(shape: tuple[int, ...]) -> None:
 TINY = ImitationConfig(style_dim=16, hidden=16, n_mlp=2, channels=tuple((r, 8) for r in (4, 8, 16, 32, 64)))
 
 
-def test_every_parameter_of_a_generator_has_one_optimizer() -> None:
+@pytest.mark.parametrize("name", ["muon", "adam", "ranger"])
+def test_every_parameter_of_a_generator_has_one_optimizer(name: str) -> None:
     generator = build_generator(TINY)
-    matrices, rest = split_parameters(generator)
-    names = {id(p): name for name, p in generator.named_parameters()}
-    assert sorted(names[id(p)] for p in [*matrices, *rest]) == sorted(names.values())
-    moved = {names[id(p)] for p in matrices}
-    assert {
-        "style.layers.0.weight",
-        "conv1.conv.weight",
-        "conv1.conv.modulation.weight",
-        "convs.7.conv.weight",
-    } <= moved
-    assert not {"input.input", "to_rgb1.conv.weight", "to_rgb1.bias", "style.layers.0.bias"} & moved
+    names = {id(p): n for n, p in generator.named_parameters()}
+    moved = [
+        [names[id(p)] for g in o.param_groups for p in g["params"]] for o in build_optimizers([generator], name, 0.1)
+    ]
+    assert sorted(n for part in moved for n in part) == sorted(names.values())
+
+
+def test_muon_moves_matrices() -> None:
+    generator = build_generator(TINY)
+    of = {id(p): n for n, p in generator.named_parameters()}
+    found = {of[id(p)] for p in matrices([generator])}
+    modulated = [f"convs.{k}.conv" for k in range(8)] + ["conv1.conv"]
+    assert found >= {f"{name}.{what}" for name in modulated for what in ("weight", "modulation.weight")}
+    assert found >= {"style.layers.0.weight", "to_rgbs.2.conv.modulation.weight"}
+    assert not {"input.input", "to_rgb1.conv.weight", "to_rgb1.bias", "style.layers.0.bias"} & found
+
+
+def test_frozen_and_one_row_weights_are_not_matrices() -> None:
+    frozen, row, pixel = nn.Linear(3, 3).requires_grad_(False), nn.Linear(3, 1), nn.Conv2d(3, 3, 1)
+    norm, wide = nn.BatchNorm2d(4), nn.Conv2d(2, 4, 3)
+    assert matrices([frozen, row, pixel, norm, wide])[0] is wide.weight
+    assert len(matrices([frozen, row, pixel, norm, wide])) == 1
+    set_rate(optimizers := build_optimizers([row, wide], "muon", 0.1), 0.7)
+    assert {g["lr"] for o in optimizers for g in o.param_groups} == {0.7}
 
 
 def test_a_wider_w_makes_the_same_pictures() -> None:

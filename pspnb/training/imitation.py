@@ -27,8 +27,7 @@ from pspnb.models import zoo
 from pspnb.models.architectures import generator_architecture
 from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.instruments import PerceptualNet
-from pspnb.nn.ops import EqualLinear
-from pspnb.nn.stylegan2 import Generator, ModulatedConv2d
+from pspnb.nn.stylegan2 import Generator
 from pspnb.training import gan_losses as losses
 from pspnb.training.arrays import render_arrays
 from pspnb.training.checkpoint import random_states, restore_random_states
@@ -36,7 +35,7 @@ from pspnb.training.critic import OnePassDiscriminator
 from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.lessons import GrowingLessons, Lessons
 from pspnb.training.loop import Stepper
-from pspnb.training.muon import Muon
+from pspnb.training.optimizers import OptimizerName, build_optimizers, set_rate
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
 from pspnb.training.processes import Processes
@@ -64,6 +63,7 @@ class ImitationConfig:
     even: float = 0.5  # share of them whose choices are even, so that rare kinds are seen often
     steps: int = 30_000
     batch: int = 16
+    optimizer: OptimizerName = "muon"  # of the generator; the discriminator's is Adam
     lr: float = 3e-3
     lr_final: float = 0.02  # fraction of lr at the end
     decay_from: float = 0.5  # share of the training after which lr falls along a half cosine
@@ -118,10 +118,8 @@ class ImitationStepper(Stepper):
         self.w_mean = torch.zeros(config.style_dim, device=self.device)
         c = config.r1_every / (config.r1_every + 1)  # lazy regularisation (StyleGAN2, appendix B)
         fused = self.device.type == "cuda"
-        matrices, rest = split_parameters(self.generator)
-        rest += self.classes.parameters()
-        self.g_optimizer = Muon(matrices, config.lr)
-        self.rest_optimizer = torch.optim.Adam(rest, config.lr, betas=(0.9, 0.99), fused=fused)
+        taught = (self.generator, self.classes)
+        self.g_optimizers = build_optimizers(taught, config.optimizer, config.lr, fused=fused)
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), config.d_lr * c, betas=(0.0, 0.99**c), fused=fused
         )
@@ -154,14 +152,13 @@ class ImitationStepper(Stepper):
             self.started = self.clock()
         c, progress = self.config, min(self.progress(), 1.0)
         factor = held_then_cosine(progress, c.decay_from, c.lr_final)
-        d_lr = c.d_lr * c.r1_every / (c.r1_every + 1)
-        for optimizer, lr in ((self.g_optimizer, c.lr), (self.rest_optimizer, c.lr), (self.d_optimizer, d_lr)):
-            optimizer.param_groups[0]["lr"] = lr * factor
+        set_rate(self.g_optimizers, c.lr * factor)
+        set_rate([self.d_optimizer], c.d_lr * c.r1_every / (c.r1_every + 1) * factor)
         critical = progress >= c.adversarial_from
         kind = "imitate" if not critical else "criticise with r1" if self.step % c.r1_every == 0 else "criticise"
         record = self._steps[kind](self._draw(critical, progress))
-        self.g_optimizer.step()
-        self.rest_optimizer.step()
+        for optimizer in self.g_optimizers:
+            optimizer.step()
         if critical:
             self.d_optimizer.step()
         self._update_average()
@@ -169,7 +166,7 @@ class ImitationStepper(Stepper):
         return record
 
     def learning_rate(self) -> float:
-        return self.g_optimizer.param_groups[0]["lr"]
+        return self.g_optimizers[0].param_groups[0]["lr"]
 
     def sheet(self) -> UInt8[np.ndarray, " h w 3"]:
         """The teacher's pictures, and below them the average generator's."""
@@ -296,6 +293,7 @@ class ImitationStepper(Stepper):
             "hardware": hardware(self.device.type),
         }
         rest["images_before"] = self.images_before
+        rest["g_optimizers"] = [optimizer.state_dict() for optimizer in self.g_optimizers]
         return {**networks, **rest, "config": asdict(self.config), "random": random_states()}
 
     def start_from(self, state: Mapping[str, Any]) -> None:
@@ -326,6 +324,8 @@ class ImitationStepper(Stepper):
             raise PspnbError(f"this run has {name}={theirs.get(name)}, not {mine[name]}: resume with the same settings")
         for name in _STATEFUL:
             getattr(self, name).load_state_dict(state[name])
+        for optimizer, saved in zip(self.g_optimizers, state["g_optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.w_mean.copy_(state["w_mean"])
         self.step, self.seconds_before, self.started = state["step"], state["seconds"], None
         self.images_before = state["images_before"]
@@ -366,20 +366,11 @@ class _Scale(torch.autograd.Function):
         return gradient * weight, None
 
 
-_STATEFUL = ("generator", "average", "discriminator", "classes", "g_optimizer", "rest_optimizer", "d_optimizer")
+_STATEFUL = ("generator", "average", "discriminator", "classes", "d_optimizer")
 
 
 def _plain(value: Any) -> Any:
     return [list(v) if isinstance(v, tuple) else v for v in value] if isinstance(value, tuple | list) else value
-
-
-def split_parameters(generator: Generator) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The matrices of mapping network, modulations and 3x3 convolutions, which Muon moves; and all other parameters."""
-    matrices = {}
-    for m in generator.modules():
-        if isinstance(m, EqualLinear) or (isinstance(m, ModulatedConv2d) and m.weight.shape[-1] > 1):
-            matrices[id(m.weight)] = m.weight
-    return list(matrices.values()), [p for p in generator.parameters() if id(p) not in matrices]
 
 
 def build_generator(config: ImitationConfig) -> Generator:
