@@ -252,7 +252,7 @@ def test_a_budget_of_seconds_ends_the_schedule(lessons, tmp_path: Path) -> None:
     )
     assert fit(t, tmp_path, about={}, progress=False, every=Every(pictures=0)).finished
     assert t.finished() and 10 < t.step < 50
-    assert t.g_optimizer.param_groups[0]["lr"] < 0.1 * TINY.lr
+    assert t.learning_rate() < 0.1 * TINY.lr
 
 
 def test_the_average_of_a_run_is_its_generator(lessons, tmp_path: Path) -> None:

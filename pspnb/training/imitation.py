@@ -35,15 +35,17 @@ from pspnb.training.critic import OnePassDiscriminator
 from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.lessons import GrowingLessons, Lessons
 from pspnb.training.loop import Stepper
+from pspnb.training.optimizers import OptimizerName, build_optimizers, set_rate
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
 from pspnb.training.processes import Processes
 from pspnb.training.schedules import held_then_cosine
+from pspnb.training.widen import widened
 from pspnb.world2 import CLASSES
 from pspnb.world2.prior import draw_z, factors_of
 
-DETAILS = ("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip", "ear_r", "neck_l")
-"""Classes of few pixels by which people are told apart; together about a twentieth of a picture."""
+DETAILS = ("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip", "ear_r", "neck_l", "cloth")
+"""Classes of few pixels: those by which people are told apart, a twentieth of a picture together, and clothes, as much again."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class ImitationConfig:
     """Everything that decides the weights of a run. Defaults: 64 px, one CPU core at about 25 images/s."""
 
     size: int = 64
-    style_dim: int = 256  # the world has about 200 numbers, and every layer reads w linearly
+    style_dim: int = 512  # as published; the world has about 200 numbers, but every layer reads w linearly
     n_mlp: int = 4
     hidden: int = 512
     lr_mlp: float = 0.3
@@ -61,6 +63,7 @@ class ImitationConfig:
     even: float = 0.5  # share of them whose choices are even, so that rare kinds are seen often
     steps: int = 30_000
     batch: int = 16
+    optimizer: OptimizerName = "muon"  # of the generator; the discriminator's is Adam
     lr: float = 3e-3
     lr_final: float = 0.02  # fraction of lr at the end
     decay_from: float = 0.5  # share of the training after which lr falls along a half cosine
@@ -90,7 +93,7 @@ class ImitationConfig:
 
 
 class ImitationStepper(Stepper):
-    """Generator, its average, discriminator, two optimisers and the step that moves them."""
+    """Generator, its average, discriminator, their optimisers and the step that moves them."""
 
     def __init__(
         self,
@@ -115,8 +118,8 @@ class ImitationStepper(Stepper):
         self.w_mean = torch.zeros(config.style_dim, device=self.device)
         c = config.r1_every / (config.r1_every + 1)  # lazy regularisation (StyleGAN2, appendix B)
         fused = self.device.type == "cuda"
-        taught = [*self.generator.parameters(), *self.classes.parameters()]
-        self.g_optimizer = torch.optim.Adam(taught, config.lr, betas=(0.9, 0.99), fused=fused)
+        taught = (self.generator, self.classes)
+        self.g_optimizers = build_optimizers(taught, config.optimizer, config.lr, fused=fused)
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), config.d_lr * c, betas=(0.0, 0.99**c), fused=fused
         )
@@ -149,12 +152,13 @@ class ImitationStepper(Stepper):
             self.started = self.clock()
         c, progress = self.config, min(self.progress(), 1.0)
         factor = held_then_cosine(progress, c.decay_from, c.lr_final)
-        for optimizer, lr in ((self.g_optimizer, c.lr), (self.d_optimizer, c.d_lr * c.r1_every / (c.r1_every + 1))):
-            optimizer.param_groups[0]["lr"] = lr * factor
+        set_rate(self.g_optimizers, c.lr * factor)
+        set_rate([self.d_optimizer], c.d_lr * c.r1_every / (c.r1_every + 1) * factor)
         critical = progress >= c.adversarial_from
         kind = "imitate" if not critical else "criticise with r1" if self.step % c.r1_every == 0 else "criticise"
         record = self._steps[kind](self._draw(critical, progress))
-        self.g_optimizer.step()
+        for optimizer in self.g_optimizers:
+            optimizer.step()
         if critical:
             self.d_optimizer.step()
         self._update_average()
@@ -162,7 +166,7 @@ class ImitationStepper(Stepper):
         return record
 
     def learning_rate(self) -> float:
-        return self.g_optimizer.param_groups[0]["lr"]
+        return self.g_optimizers[0].param_groups[0]["lr"]
 
     def sheet(self) -> UInt8[np.ndarray, " h w 3"]:
         """The teacher's pictures, and below them the average generator's."""
@@ -289,14 +293,21 @@ class ImitationStepper(Stepper):
             "hardware": hardware(self.device.type),
         }
         rest["images_before"] = self.images_before
+        rest["g_optimizers"] = [optimizer.state_dict() for optimizer in self.g_optimizers]
         return {**networks, **rest, "config": asdict(self.config), "random": random_states()}
 
     def start_from(self, state: Mapping[str, Any]) -> None:
-        """Begin with the weights of another run (its `state`, or the small file that a GPU run leaves), optimisers fresh."""
+        """Begin with the weights of another run (its `state`, or the small file that a GPU run leaves), optimisers fresh.
+
+        Its w may be narrower than this one's: see `widened`.
+        """
         for name in ("generator", "average", "discriminator", "classes"):
             if name in state:  # what is shipped of a run has no "classes"
-                getattr(self, name).load_state_dict({k: v.float() for k, v in state[name].items()})
-        self.w_mean.copy_(state["w_mean"])
+                network = getattr(self, name)
+                network.load_state_dict(widened(state[name], network.state_dict()))
+        with torch.no_grad():  # w may be wider than that of the state
+            mapping = cast(PriorMapping, self.average.style)
+            self.w_mean.copy_(mapping.map_numbers(self.lessons.numbers[:4096]).mean(0))
         self.images_before = state.get("images_before", 0) + state["step"] * state["config"]["batch"]
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -313,6 +324,8 @@ class ImitationStepper(Stepper):
             raise PspnbError(f"this run has {name}={theirs.get(name)}, not {mine[name]}: resume with the same settings")
         for name in _STATEFUL:
             getattr(self, name).load_state_dict(state[name])
+        for optimizer, saved in zip(self.g_optimizers, state["g_optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.w_mean.copy_(state["w_mean"])
         self.step, self.seconds_before, self.started = state["step"], state["seconds"], None
         self.images_before = state["images_before"]
@@ -353,7 +366,7 @@ class _Scale(torch.autograd.Function):
         return gradient * weight, None
 
 
-_STATEFUL = ("generator", "average", "discriminator", "classes", "g_optimizer", "d_optimizer")
+_STATEFUL = ("generator", "average", "discriminator", "classes", "d_optimizer")
 
 
 def _plain(value: Any) -> Any:
