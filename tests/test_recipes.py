@@ -54,10 +54,21 @@ def test_variants_change_what_they_say() -> None:
     assert isinstance(build("w").encoder, WEncoder) and isinstance(build("naive_wplus").encoder, NaiveWPlusEncoder)
     assert set(build("largest_map").encoder.maps) == {2} and set(build("smallest_map").encoder.maps) == {0}
     assert not build("from_zero").start_from_latent_avg and psp.start_from_latent_avg
-    weights = {name: variants.loss_weights(task, variants.VARIANTS[name]) for name in variants.VARIANTS}
+    in_frontalization = {"no_inner", "no_outer", "even"}
+    usual = [name for name in variants.VARIANTS if name not in in_frontalization]
+    weights = {name: variants.loss_weights(task, variants.VARIANTS[name]) for name in usual}
     assert weights["no_id"] == replace(task.weights, id=0.0) and weights["no_lpips"] == replace(task.weights, lpips=0.0)
     assert variants.loss_weights(task, variants.VARIANTS["no_id"], {"w_norm": 0.5}).w_norm == 0.5
     assert all(weights[n] == task.weights for n in weights if n not in ("no_id", "no_lpips"))
+    frontal = TASKS["frontalization"]
+    changed = {name: variants.loss_weights(frontal, variants.VARIANTS[name]) for name in in_frontalization}
+    assert changed["no_inner"] == replace(frontal.weights, l2_crop=0.0, lpips_crop=0.0)
+    assert changed["no_outer"] == replace(frontal.weights, l2=0.0, lpips=0.0)
+    even = changed["even"]
+    assert (even.l2, even.lpips, even.id) == (even.l2_crop, even.lpips_crop, frontal.weights.id)
+    for name, other in (("no_inner", "inversion"), ("no_id", "sketch")):
+        with pytest.raises(PspnbError, match=f"expected a variant that changes {other}"):
+            variants.loss_weights(TASKS[other], variants.VARIANTS[name])
     w = build("w").encode(torch.zeros(1, 3, 64, 64))
     assert torch.equal(w - g.latent_avg, (w - g.latent_avg)[:, :1].expand_as(w)), (
         "a W encoder gives one style to all layers"
