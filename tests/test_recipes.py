@@ -34,7 +34,9 @@ def quick(monkeypatch):
     monkeypatch.setattr(
         encoders,
         "facets_arrays",
-        lambda task, split, size, n=None, progress=True: tiny_arrays(12, labels=task.source.n_classes or None),
+        lambda task, split, size, n=None, second=False, progress=True: tiny_arrays(
+            12, labels=task.source.n_classes or None, paired=task.paired
+        ),
     )
     config = EncoderConfig(
         steps=4, lr=1e-3, average=0.5, validate_every=2, checkpoint_every=2, picture_every=0, log_every=1
@@ -281,7 +283,9 @@ def test_a_run_is_evaluated_from_the_command_line(quick, tmp_path, capsys, monke
     from pspnb.measure import evaluate_encoder
 
     monkeypatch.setattr(
-        evaluate_encoder, "facets_arrays", lambda task, split, size, n=None, progress=True: tiny_arrays(6)
+        evaluate_encoder,
+        "facets_arrays",
+        lambda task, split, size, n=None, second=False, progress=True: tiny_arrays(6),
     )
     encoders.train_encoder(EncoderRecipe(task="inversion", variant="w"), out=tmp_path / "r", progress=False)
     assert main(["evaluate", str(tmp_path / "r"), "--out", str(tmp_path / "e")]) == 0
@@ -383,3 +387,21 @@ def test_recognition_of_facets_sees_the_whole_image() -> None:
     changed[..., :4, :] = 1.0  # above the box, which begins a seventh below the top
     target = torch.zeros_like(inside)
     assert not torch.allclose(identity(inside, target).to_target, identity(changed, target).to_target, atol=1e-4)
+
+
+def test_a_sketch_s_encoder_starts_from_that_of_photographs() -> None:
+    """All but the stem, whose kernels are of another number of channels."""
+    g = small_generator()
+    given, mine = (
+        variants.build_psp(TASKS[n], variants.VARIANTS["psp"], generator=g, seed=s)
+        for n, s in (("inversion", 1), ("sketch", 2))
+    )
+    g.latent_avg.fill_(0.5)
+    stem = mine.encoder.input_layer[0].weight.clone()
+    starts.start_from(mine, given, name="given")
+    theirs, own = given.encoder.state_dict(), mine.encoder.state_dict()
+    assert torch.equal(own["input_layer.0.weight"], stem)
+    assert all(torch.equal(own[key], theirs[key]) for key in own if key != "input_layer.0.weight")
+    other = variants.build_psp(TASKS["sketch"], variants.VARIANTS["w"], generator=g)
+    with pytest.raises(PspnbError, match="expected an encoder like"):
+        starts.start_from(other, given, name="given")

@@ -59,7 +59,7 @@ def make_study(
     pictures: Mapping[str, Float[Tensor, " n 3 s s"]],
     *,
     worst: Float[Tensor, " k 3 s s"],
-    best: Float[Tensor, " k 3 s s"],
+    best: Float[Tensor, " j 3 s s"],
     question: str = QUESTION,
     seed: int = 0,
 ) -> Study:

@@ -162,10 +162,9 @@ def train_imitation(
     above_zero(seconds=seconds)
     seed_in_range(seed)
     device, out = pick_device(device), Path(out)
-    wanted = {"steps": steps, "batch": batch, "seed": seed, "seconds": seconds, "n_images": n_images}
-    wanted["style"] = style
+    said = {"steps": steps, "batch": batch, "seed": seed, "seconds": seconds, "n_images": n_images, "style": style}
     try:
-        config = replace(imitation_config(scale, preset, device=device), compile=compile, **given(**wanted))
+        config = replace(imitation_config(scale, preset, device=device), compile=compile, **given(**said))
     except ValueError as error:
         raise PspnbError(str(error)) from error
     run = RunFolder(out)
