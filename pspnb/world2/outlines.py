@@ -10,13 +10,13 @@ from torch import Tensor
 
 from pspnb.classes import CLASSES
 from pspnb.world2.geometry.camera import ZOOM
-from pspnb.world2.scene import WALL, Scene
+from pspnb.world2.scene import HAIR, WALL, Scene
 
 # Half widths of lines in head units (a head is about 1.1 high).
 SILHOUETTE, PART, FINE, FOLD = 0.017, 0.012, 0.008, 0.010
 INK = (0.13, 0.09, 0.11)
 _KEEPS = 0.22  # share of a colour's own tone that shows through its line
-_JUMP = 0.07  # step in depth between neighbours, in head units, that is a fold
+_JUMP, _JUMP_OF_HAIR = 0.07, 0.13  # step in depth between neighbours, in head units, that is a fold; curls are none
 _NONE = -9.0
 _FACING = 0.2  # slopes of surfaces that are seen more from the side are not followed further
 _PARTS = ("hair", "hat", "skin", "neck", "cloth")
@@ -115,7 +115,9 @@ def _ink(grid: FineGrid) -> Float[Tensor, " b t t"]:
         width = table.index_select(0, (one(label) * len(CLASSES) + two(label)).flatten()).view_as(one(depth))
         jump = one(depth) - two(depth)
         odd = torch.minimum((jump - one(slope) * grid.step).abs(), (jump - two(slope) * grid.step).abs())
-        fold = (odd > _JUMP) & (one(surface) != WALL) & (two(surface) != WALL)
+        hair = (one(surface) == HAIR) & (two(surface) == HAIR)
+        limit = torch.where(hair, _JUMP_OF_HAIR, _JUMP)
+        fold = (odd > limit) & (one(surface) != WALL) & (two(surface) != WALL)
         width = torch.where(fold, width.clamp(min=FOLD), width) * (1.0 / grid.step) - 0.5
         torch.maximum(one(ink), width, out=one(ink))
         torch.maximum(two(ink), width, out=two(ink))

@@ -51,9 +51,14 @@ def paint_hair(s: Samples, p: tuple[Tensor, Tensor, Tensor], n: tuple[Tensor, Te
 
 
 def _drawn_locks(p: tuple[Tensor, Tensor, Tensor], locks: Tensor, s: Samples, wide: Tensor) -> Tensor:
-    """A cartoon's hair: a few darker locks, and rings where it is curly."""
-    rings = sin_turns(p[0] * 2.3 + 0.25) * sin_turns(p[1] * 2.1 - p[2])
-    return -0.16 * (ramp(locks, 0.55, 0.70) * (1.0 - s.fuzz) * wide + ramp(rings, 0.30, 0.45) * (1.0 - wide))
+    """A cartoon's hair: a few darker locks, and small arcs where it is curly."""
+    x, y, z = p
+
+    def blobs(shift: float) -> Tensor:
+        return ramp(sin_turns((x + shift) * 2.6 + 0.25) * sin_turns((y + shift) * 2.4 - z), 0.18, 0.32)
+
+    arcs = blobs(0.0) * (1.0 - blobs(0.055))
+    return -0.16 * ramp(locks, 0.55, 0.70) * (1.0 - s.fuzz) * wide - 0.22 * arcs * (1.0 - wide)
 
 
 def _curl_tone(p: tuple[Tensor, Tensor, Tensor], s: Samples, carry) -> Tensor:
