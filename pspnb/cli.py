@@ -302,6 +302,8 @@ class Train(EncoderRecipe):
     """Tasks: loss weights to change, such as id=0.5,w_norm=0.0005."""
     seconds: Annotated[float | None, option("X")] = None
     """Imitation: time budget; the learning rate is low at its end, however many steps that makes; default: none."""
+    style: Annotated[Literal["photo", "cartoon"] | None, option("photo|cartoon")] = None
+    """Imitation: how the teacher draws; a cartoon generator is soon made with --init shipped; default: photo."""
     tensorboard: bool = False
     """Tasks: also write TensorBoard events to the output folder."""
     resume: bool = False
@@ -337,7 +339,7 @@ class Train(EncoderRecipe):
         common |= {"scale": self.scale, "preset": self.preset, "batch": self.batch}
         if self.task == "generator":
             return train_generator(**common)
-        return train_imitation(**common, init=self.init, seconds=self.seconds, compile=self.compile)
+        return train_imitation(**common, init=self.init, seconds=self.seconds, style=self.style, compile=self.compile)
 
     def _refuse_strangers(self) -> None:
         """PspnbError for an option that this training does not use."""
@@ -346,7 +348,7 @@ class Train(EncoderRecipe):
             strangers = [entry.name for entry in fields(self) if entry.name not in used]
         else:
             alone = ["sources", "init", "decay_from", "published"] if self.task == FEATURE_STYLE else ["preset"]
-            strangers = ["seconds", *alone]
+            strangers = ["seconds", "style", *alone]
             if SCALES.get(self.scale, FACETS64).own_world:
                 _refuse_given(
                     self, ("identity",), f"belongs to other scales; {self.scale} has a recognition network of its own"
@@ -386,7 +388,7 @@ FEATURE_STYLE = "feature_style"  # trained like a task, with batches and losses 
 # What is trained beside the tasks, and the options that each of them alone uses.
 _OTHERS: dict[str, set[str]] = {
     "generator": {"scale", "preset", "batch"},
-    "imitation": {"scale", "preset", "batch", "init", "seconds", "compile"},
+    "imitation": {"scale", "preset", "batch", "init", "seconds", "style", "compile"},
     "instrument": set(),
 }
 

@@ -73,20 +73,20 @@ class TinyEncoder(nn.Module):
         return self.body(x).reshape(-1, 10, 8)
 
 
-def tiny_arrays(n: int = 12, *, seed: int = 0, labels: int | None = None) -> PairArrays:
-    """Smooth random pictures, so that a tiny generator can come near them."""
+def tiny_arrays(n: int = 12, *, seed: int = 0, labels: int | None = None, paired: bool = False) -> PairArrays:
+    """Smooth random pictures, so that a tiny generator can come near them; `paired`: beside their negatives."""
     draw = torch.Generator().manual_seed(seed)
     coarse = torch.rand(n, 3, 4, 4, generator=draw)
     images = nn.functional.interpolate(coarse, size=SIZE, mode="bilinear").mul(255).byte()
     if labels is None:
-        return PairArrays(images)
+        return PairArrays(images, 255 - images if paired else None)
     blocks = torch.randint(0, labels, (n, 4, 4), generator=draw, dtype=torch.uint8)
     return PairArrays(images, blocks.repeat_interleave(16, 1).repeat_interleave(16, 2))
 
 
 def tiny_batches(task: str = "inversion", *, n: int = 12, batch: int = 4, seed: int = 0) -> Batches:
     classes = TASKS[task].source.n_classes or None
-    return Batches(tiny_arrays(n, labels=classes), TASKS[task], batch=batch, seed=seed)
+    return Batches(tiny_arrays(n, labels=classes, paired=TASKS[task].paired), TASKS[task], batch=batch, seed=seed)
 
 
 class TinyFace(nn.Module):

@@ -14,8 +14,10 @@ from pspnb.measure.metrics import class_iou, confusion
 from pspnb.models.zoo import available, build, load_shipped
 from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualJudge, PerceptualNet, PlainEmbedder
 from pspnb.recipes.instruments import CONFIGS, instrument_config
-from pspnb.shipping.weights import Stage, clock, run, seconds_left, stages
+from pspnb.shipping.applications import planned
+from pspnb.shipping.weights import Stage, clock, listing, run, seconds_left, stages
 from pspnb.shipping.zoo_file import ship
+from pspnb.tasks import TASKS
 from pspnb.training import instrument_losses
 from pspnb.training.arrays import FacetsArrays, render_arrays, to_unit
 from pspnb.training.factor_targets import (
@@ -427,7 +429,13 @@ def test_estimates(tmp_path) -> None:
     rows = ["inversion", *(f"inversion_{v}" for v in ("w", "naive_wplus", "no_id", "no_lpips"))]
     encoders = ["inversion_midway", *(name for row in rows for name in (f"{row}_first", row))]
     assert [s.name for s in stages("cpu")] == [*INSTRUMENTS, "imitation", *encoders]
+    made = {s.file for s in (*stages("cpu"), *planned("cpu"))}
+    assert {f"facets64/{task}" for task in TASKS} <= made
+    assert all(s.ready for s in stages("cpu")) and not any(s.ready for s in planned("cpu"))
+    lines = listing(planned("cpu")).splitlines()
+    assert len(lines) == len(planned("cpu")) + 1 and all("not trained yet" in line for line in lines[1:])
     stage = Stage("a", 100, 1600, 4.0, print, print)
+    assert Stage("a", 100, 7200, 2.0, print, print).core_hours == 1
     assert seconds_left(stage, tmp_path) == 400
     (tmp_path / "log.jsonl").write_text('{"step": 50, "images_per_s": 8.0}\n{"step": 50, "val_loss": 1.0}\n')
     assert seconds_left(stage, tmp_path) == 100

@@ -34,7 +34,9 @@ def quick(monkeypatch):
     monkeypatch.setattr(
         encoders,
         "facets_arrays",
-        lambda task, split, size, n=None, progress=True: tiny_arrays(12, labels=task.source.n_classes or None),
+        lambda task, split, size, n=None, second=False, progress=True: tiny_arrays(
+            12, labels=task.source.n_classes or None, paired=task.paired
+        ),
     )
     config = EncoderConfig(
         steps=4, lr=1e-3, average=0.5, validate_every=2, checkpoint_every=2, picture_every=0, log_every=1
@@ -54,10 +56,21 @@ def test_variants_change_what_they_say() -> None:
     assert isinstance(build("w").encoder, WEncoder) and isinstance(build("naive_wplus").encoder, NaiveWPlusEncoder)
     assert set(build("largest_map").encoder.maps) == {2} and set(build("smallest_map").encoder.maps) == {0}
     assert not build("from_zero").start_from_latent_avg and psp.start_from_latent_avg
-    weights = {name: variants.loss_weights(task, variants.VARIANTS[name]) for name in variants.VARIANTS}
+    in_frontalization = {"no_inner", "no_outer", "even"}
+    usual = [name for name in variants.VARIANTS if name not in in_frontalization]
+    weights = {name: variants.loss_weights(task, variants.VARIANTS[name]) for name in usual}
     assert weights["no_id"] == replace(task.weights, id=0.0) and weights["no_lpips"] == replace(task.weights, lpips=0.0)
     assert variants.loss_weights(task, variants.VARIANTS["no_id"], {"w_norm": 0.5}).w_norm == 0.5
     assert all(weights[n] == task.weights for n in weights if n not in ("no_id", "no_lpips"))
+    frontal = TASKS["frontalization"]
+    changed = {name: variants.loss_weights(frontal, variants.VARIANTS[name]) for name in in_frontalization}
+    assert changed["no_inner"] == replace(frontal.weights, l2_crop=0.0, lpips_crop=0.0)
+    assert changed["no_outer"] == replace(frontal.weights, l2=0.0, lpips=0.0)
+    even = changed["even"]
+    assert (even.l2, even.lpips, even.id) == (even.l2_crop, even.lpips_crop, frontal.weights.id)
+    for name, other in (("no_inner", "inversion"), ("no_id", "sketch")):
+        with pytest.raises(PspnbError, match=f"expected a variant that changes {other}"):
+            variants.loss_weights(TASKS[other], variants.VARIANTS[name])
     w = build("w").encode(torch.zeros(1, 3, 64, 64))
     assert torch.equal(w - g.latent_avg, (w - g.latent_avg)[:, :1].expand_as(w)), (
         "a W encoder gives one style to all layers"
@@ -270,7 +283,9 @@ def test_a_run_is_evaluated_from_the_command_line(quick, tmp_path, capsys, monke
     from pspnb.measure import evaluate_encoder
 
     monkeypatch.setattr(
-        evaluate_encoder, "facets_arrays", lambda task, split, size, n=None, progress=True: tiny_arrays(6)
+        evaluate_encoder,
+        "facets_arrays",
+        lambda task, split, size, n=None, second=False, progress=True: tiny_arrays(6),
     )
     encoders.train_encoder(EncoderRecipe(task="inversion", variant="w"), out=tmp_path / "r", progress=False)
     assert main(["evaluate", str(tmp_path / "r"), "--out", str(tmp_path / "e")]) == 0
@@ -372,3 +387,21 @@ def test_recognition_of_facets_sees_the_whole_image() -> None:
     changed[..., :4, :] = 1.0  # above the box, which begins a seventh below the top
     target = torch.zeros_like(inside)
     assert not torch.allclose(identity(inside, target).to_target, identity(changed, target).to_target, atol=1e-4)
+
+
+def test_a_sketch_s_encoder_starts_from_that_of_photographs() -> None:
+    """All but the stem, whose kernels are of another number of channels."""
+    g = small_generator()
+    given, mine = (
+        variants.build_psp(TASKS[n], variants.VARIANTS["psp"], generator=g, seed=s)
+        for n, s in (("inversion", 1), ("sketch", 2))
+    )
+    g.latent_avg.fill_(0.5)
+    stem = mine.encoder.input_layer[0].weight.clone()
+    starts.start_from(mine, given, name="given")
+    theirs, own = given.encoder.state_dict(), mine.encoder.state_dict()
+    assert torch.equal(own["input_layer.0.weight"], stem)
+    assert all(torch.equal(own[key], theirs[key]) for key in own if key != "input_layer.0.weight")
+    other = variants.build_psp(TASKS["sketch"], variants.VARIANTS["w"], generator=g)
+    with pytest.raises(PspnbError, match="expected an encoder like"):
+        starts.start_from(other, given, name="given")

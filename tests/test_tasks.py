@@ -71,6 +71,7 @@ def test_names():
             "inpainting",
             "inpainting_random",
             "toonify",
+            "toonify_pairs",
         ),
     ]
     assert task_named("ffhq_encode") is TASKS["inversion"] and task_named("sketch") is TASKS["sketch"]
@@ -159,7 +160,7 @@ def test_inpainting_pairs():
 @pytest.mark.parametrize("name", TASKS)
 def test_the_same_seed_gives_the_same_pair(name):
     labels = torch.zeros(6, 64, 64, dtype=torch.long)
-    given = labels if TASKS[name].source.needs_given else None
+    given = batch(seed=1) if TASKS[name].paired else labels if TASKS[name].needs_given else None
     pairs = [TASKS[name].pair(batch(), generator=draw(5), given=given) for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*pairs, strict=True))
     assert pairs[0][0].shape[1] == TASKS[name].in_channels

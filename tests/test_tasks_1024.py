@@ -52,7 +52,7 @@ def model_of(task) -> PSP:
 def batches_of(task) -> Batches:
     images = torch.from_numpy(uint8_image("1024", 256, 256, 3)).permute(2, 0, 1)[None]
     labels = torch.arange(19, dtype=torch.uint8).repeat_interleave(14)[:256].expand(1, 256, 256).contiguous()
-    return Batches(PairArrays(images, labels if task.source.needs_given else None), task, batch=1)
+    return Batches(PairArrays(images, images if task.paired else labels if task.needs_given else None), task, batch=1)
 
 
 def file_of(task, folder):

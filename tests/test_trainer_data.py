@@ -11,10 +11,12 @@ from PIL import Image
 
 from pspnb import transforms
 from pspnb.errors import ImageError, PspnbError
+from pspnb.files.pictures import to_levels
 from pspnb.tasks import TASKS
 from pspnb.training import pictures
 from pspnb.training.data import Batches, Pair, PairArrays, facets_arrays
 from pspnb.training.pictures import folder_arrays, paired_arrays
+from pspnb.world2 import render, sample_factors
 
 
 def arrays(n=10, size=16, **given):
@@ -270,3 +272,19 @@ def test_pictures_that_are_stretched_are_said(tmp_path, caplog):
         caplog.clear()
         folder_arrays(tmp_path, 16, cache=tmp_path / "cache", progress=False)
         assert "1 of 3 pictures are not square and are stretched" in caplog.text
+
+
+def test_pairs_of_photographs_and_cartoons(tmp_path, monkeypatch):
+    """World 2's people, photograph beside cartoon; kept apart in the cache."""
+    monkeypatch.setenv("PSPNB_CACHE", str(tmp_path))
+    data = facets_arrays(TASKS["toonify_pairs"], "test", 16, n=3, progress=False)
+    factors = sample_factors("test", range(3))
+    for stored, style in ((data.images, "cartoon"), (data.given, "photo")):
+        assert torch.equal(stored, to_levels(render(factors, 16, style=style).image))
+    assert not torch.equal(data.images, data.given)
+    photo = facets_arrays(TASKS["toonify"], "test", 16, n=3, second=True, progress=False)
+    assert torch.equal(photo.images, data.given) and photo.given is None
+    pair = next(Batches(data, TASKS["toonify_pairs"], batch=3).once())
+    assert torch.equal(to_levels(pair.target), data.images) and torch.equal(to_levels(pair.source), data.given)
+    with pytest.raises(ValueError, match="expected source pictures for toonify_pairs"):
+        Batches(PairArrays(data.images), TASKS["toonify_pairs"], batch=3)

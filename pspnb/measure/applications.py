@@ -26,12 +26,13 @@ from pspnb.measure.local_editing import measure_local_editing, recalled
 from pspnb.measure.people import BATCH, People, drawn, the_test_people
 from pspnb.measure.several import measure_answers
 from pspnb.measure.super_resolution import measure_super_resolution
+from pspnb.measure.toonify import measure_toonify
 from pspnb.models.base import Translator
 from pspnb.models.load import load_translator
 from pspnb.models.psp import PSP
 from pspnb.models.runs import fingerprint
 from pspnb.models.zoo import available
-from pspnb.recipes.scales import FACETS64
+from pspnb.recipes.variants import model_name
 from pspnb.tasks import Task
 
 PEOPLE_OF_ANSWERS, PEOPLE_OF_OPTIMISATION, PEOPLE_OF_PATHS = 50, 20, 200
@@ -40,13 +41,18 @@ PEOPLE_OF_ANSWERS, PEOPLE_OF_OPTIMISATION, PEOPLE_OF_PATHS = 50, 20, 200
 
 @dataclass(frozen=True)
 class Case:
-    """A model of a task, the people, the judges, inversion on the same generator (None: not measured), chance, and rounds."""
+    """A model of a task, the people, the judges, what it is compared with (None: not measured), chance, and rounds.
+
+    `inversion`: on the same generator, or on that of photographs where the task draws cartoons. `in_w`: inversion with one style
+    for all layers, on the same generator.
+    """
 
     model: Translator
     task: Task
     people: People
     judges: Judges
     inversion: Translator | None = None
+    in_w: Translator | None = None
     seed: int = 0
     rounds: int = ROUNDS
 
@@ -143,9 +149,18 @@ def _inpainting(case: Case) -> dict[str, Any]:
     )  # fmt: skip
 
 
+def _toonify(case: Case) -> dict[str, Any]:
+    return measure_toonify(
+        drawn(case.draw, case.sources()), case.people, case.judges,
+        mean_face=case.mean_face, inverted=case.inverted(case.people.images), rounds=case.rounds,
+    )  # fmt: skip
+
+
 def _inversion(case: Case) -> dict[str, Any]:
     few, outputs = case.people.first(PEOPLE_OF_PATHS), drawn(case.draw, case.people.images)
     paths = {"codes": between_codes(case.model), "pixels": blended}
+    if case.in_w is not None:
+        paths["codes in W"] = between_codes(case.in_w)
     return {
         "labels": measure_labels(outputs, case.people, case.judges, rounds=case.rounds),
         "recalled": recalled(outputs, case.people, case.judges, rounds=case.rounds),
@@ -166,9 +181,11 @@ MEASURES: Mapping[str, Callable[[Case], dict[str, Any]]] = MappingProxyType(
         "super_resolution_x8": _super_resolution,
         "inpainting": _inpainting,
         "inpainting_random": _inpainting,
+        "toonify": _toonify,
+        "toonify_pairs": _toonify,
     }
 )
-"""By the task's name; toonify has a world of its own to be measured in."""
+"""By the task's name."""
 
 
 def _of_codes(model: Translator) -> PSP:
@@ -189,21 +206,36 @@ def application_scores(
 ) -> dict[str, Any]:
     """All scores of a model on the first `n` test people, with the shipped judges; None for what is not a number.
 
-    `inversion`: the model to compare with, default: the shipped one where it is on the same generator. PspnbError for a given
-    one on another generator.
+    `inversion`: the model to compare with, default: the shipped one where it is on the same generator (of a task that draws
+    cartoons: where it is on one of the same world). PspnbError for a given one on another generator.
     """
-    reached = _reference(model, inversion, device)
-    case = Case(model, task, the_test_people(n), shipped_judges(device), inversion=reached, seed=seed)
+    reached = _reference(model, inversion, device, elsewhere=task.outputs != "photo")
+    in_w = _on_the_same(model, model_name("inversion", "w"), device) if task.name == "inversion" else None
+    people = the_test_people(n)
+    case = Case(model, task, people, shipped_judges(device), inversion=reached, in_w=in_w, seed=seed)
     return finite(measure_application(case))
 
 
-def _reference(model: Translator, given: str | Path | None, device: str) -> Translator | None:
-    shipped = FACETS64.shipped("inversion")
+def _reference(
+    model: Translator, given: str | Path | None, device: str, *, elsewhere: bool = False
+) -> Translator | None:
+    """Inversion to compare with; `elsewhere`: on any other generator that was taught the factors of the same world."""
+    shipped = model_name("inversion")
+    if given is None and not elsewhere:
+        return _on_the_same(model, shipped, device)
     if given is None and shipped not in available():
         return None
     found = load_translator(shipped if given is None else given, device=device)
+    if elsewhere:
+        return found if given is not None or found.decoder.knows_factors else None
     if fingerprint(found.decoder) == fingerprint(model.decoder):
         return found
-    if given is None:
-        return None
     raise PspnbError(f"{given}: expected an inversion on the model's own generator, this one is on another")
+
+
+def _on_the_same(model: Translator, name: str, device: str) -> Translator | None:
+    """A shipped model, where it is there and on the model's own generator."""
+    if name not in available():
+        return None
+    found = load_translator(name, device=device)
+    return found if fingerprint(found.decoder) == fingerprint(model.decoder) else None

@@ -31,7 +31,6 @@ from pspnb.models.load import load_identity, load_translator
 from pspnb.models.zoo import load_shipped
 from pspnb.recipes.scales import FACETS64
 from pspnb.tasks import TASKS, Task
-from pspnb.training.arrays import split_arrays
 from pspnb.training.data import Batches, PairArrays, facets_arrays
 from pspnb.training.pictures import folder_arrays, paired_arrays
 
@@ -148,13 +147,12 @@ def _pictures(
     if data is None:
         if model.input_size != FACETS64.size or sources is not None:
             raise PspnbError("expected --data FOLDER with the target pictures")
-        if has_answers(model.decoder):
-            people = split_arrays("test", FACETS64.size)
-            return PairArrays(people.images, task.source.of_labels(people.labels)), "Facets, test split"
-        return facets_arrays(task, "test", FACETS64.size), "Facets, test split"
+        return facets_arrays(
+            task, "test", FACETS64.size, second=has_answers(model.decoder), progress=progress
+        ), "Facets, test split"
     if sources is not None:
         return paired_arrays(sources, data, model.input_size, task=task, progress=progress), str(data)
-    if task.source.needs_given:
+    if task.needs_given:
         raise PspnbError(f"expected --sources FOLDER with the {task.source.what} of {task.name}")
     return folder_arrays(data, model.input_size, progress=progress), str(data)
 

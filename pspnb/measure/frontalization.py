@@ -7,19 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from pspnb.measure.intervals import ROUNDS, mean, median
 from pspnb.measure.judges import Judges
-from pspnb.measure.people import People, rendered
+from pspnb.measure.lookalikes import RANKED, found_first, gallery
+from pspnb.measure.people import People
 from pspnb.measure.scores import Score, difference, entry, high, low, slope, yaw_bins
-from pspnb.training.lookalikes import LOOKS
-from pspnb.world2 import IDENTITY_FACTORS
 
-RANKED, LOOKALIKES = 300, 9
-"""People who are looked for, and among how many others of the same hair and skin."""
 INPUT, MIRROR, MEAN_FACE, INVERSION = "input", "mirror average", "mean face", "inversion"
 
 
@@ -87,27 +83,10 @@ def _head(candidates: Mapping[str, Tensor], truth: People, judges: Judges, round
 
 def _rank(candidates: Mapping[str, Tensor], truth: People, judges: Judges, rounds: int) -> dict[str, Score]:
     """How often the true frontal view is more like an output than those of look-alikes are (rank-1)."""
-    gallery = [
-        judges.embedded(truth.images),
-        *(judges.embedded(x.images) for x in lookalikes(truth, min(LOOKALIKES, len(truth) - 1))),
-    ]
-    known = torch.stack(gallery, dim=1)  # n k e; the right one first
-    first = {}
-    for name, images in candidates.items():
-        likeness = (F.normalize(judges.embedded(images), dim=1)[:, None] * F.normalize(known, dim=2)).sum(dim=2)
-        first[name] = (likeness[:, :1] > likeness[:, 1:]).all(dim=1).float()
+    known = gallery(truth, judges)
+    first = {name: found_first(images, known, judges) for name, images in candidates.items()}
     scores = {name: entry(mean(values, rounds=rounds)) for name, values in first.items() if name != "output"}
     return {"output": high(first["output"], first.get(INVERSION), rounds=rounds), **scores}
-
-
-def lookalikes(people: People, k: int) -> list[People]:
-    """k other people for each of these: somebody else's face, with their own hair, skin, clothes, pose and light."""
-    geometry = [name for name in IDENTITY_FACTORS if name not in LOOKS]
-    out = []
-    for i in range(1, k + 1):
-        shifted = {name: people.factors[name].roll(-i) for name in geometry}
-        out.append(rendered(people.factors | shifted, people.images.shape[-1]))
-    return out
 
 
 def _one_sided(read: Mapping[str, Tensor], people: People, rounds: int) -> dict[str, Any]:

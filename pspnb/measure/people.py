@@ -13,7 +13,7 @@ from torch import Tensor
 from pspnb.checks import between
 from pspnb.measure.answer_key import SURROUNDINGS
 from pspnb.training.arrays import render_arrays, split_arrays, to_unit
-from pspnb.world2 import SPLIT_SIZES, Factors, edit
+from pspnb.world2 import SPLIT_SIZES, Factors, Style, edit
 
 BATCH = 50
 """Images that networks look at together."""
@@ -49,10 +49,14 @@ class People:
         """The same scenes with some factors changed, rendered anew: `rendered(yaw=0.0, roll=0.0)`."""
         return rendered(edit(self.factors, **changes), self.images.shape[-1])
 
+    def drawn_as(self, style: Style) -> "People":
+        """The same scenes, drawn in another style."""
+        return rendered(self.factors, self.images.shape[-1], style=style)
 
-def rendered(factors: Factors, size: int = SIZE) -> People:
+
+def rendered(factors: Factors, size: int = SIZE, *, style: Style = "photo") -> People:
     """Pictures of any factors."""
-    data = render_arrays(factors, torch.arange(len(factors["yaw"])), size)
+    data = render_arrays(factors, torch.arange(len(factors["yaw"])), size, style=style)
     return People(to_unit(data.images), data.labels, factors)
 
 

@@ -211,6 +211,11 @@ class Generator(nn.Module):
             raise ValueError("expected a generator that was taught factors (world2/generator); this one maps z alone")
         return self.truncate(to_w(factors), truncation)
 
+    @property
+    def knows_factors(self) -> bool:
+        """Whether its mapping network was taught the factors of a world."""
+        return hasattr(self.style, "map_factors")
+
     def truncate(self, w: Float[Tensor, " *b d"], truncation: float) -> Float[Tensor, " *b d"]:
         """latent_avg + truncation (w - latent_avg)."""
         return w if truncation == 1.0 else self.latent_avg + truncation * (w - self.latent_avg)

@@ -126,7 +126,8 @@ def train_encoder(
         start_from(model, trained, name=str(recipe.init))
     elif not scale.own_world and recipe.identity is not None:
         start_from_recognition(model.encoder, recipe.identity)
-    arrays, held_out = _arrays(task, scale, recipe, progress=progress)
+    second = scale.own_world and generator.knows_factors
+    arrays, held_out = _arrays(task, scale, recipe, second=second, progress=progress)
     if torch.device(device).type == "cuda":
         arrays, held_out = arrays.resident(device), None if held_out is None else held_out.resident(device)
     started = {} if recipe.init is None else {"init": str(recipe.init), "init_images": images_seen(recipe.init)}
@@ -162,11 +163,14 @@ def _where(scale: Scale, recipe: EncoderRecipe) -> str:
     return str(Path(where).resolve()) if Path(where).exists() else where
 
 
-def facets_losses(device: str | torch.device = "cpu", *, scale: Scale = FACETS64) -> tuple[nn.Module, IdentityLoss]:
-    """The distance and the identity loss of Facets, from shipped instruments, frozen, on `device`."""
-    perceptual = load_shipped(scale.shipped("perceptual")).requires_grad_(False)
+def facets_losses(
+    device: str | torch.device = "cpu", *, scale: Scale = FACETS64, second: bool = False
+) -> tuple[nn.Module, IdentityLoss]:
+    """The distance and the identity loss of Facets (`second`: of world 2), from shipped instruments, frozen, on `device`."""
+    names = ("perceptual", "identity")
+    perceptual, identity = (load_shipped(f"world2/{name}" if second else scale.shipped(name)) for name in names)
     # Facets heads are not cut out: recognition was trained on whole images.
-    return perceptual.to(device), IdentityLoss(load_shipped(scale.shipped("identity")), box=None).to(device)
+    return perceptual.requires_grad_(False).to(device), IdentityLoss(identity, box=None).to(device)
 
 
 def _networks(
@@ -174,7 +178,9 @@ def _networks(
 ) -> tuple[Generator, Any, IdentityLoss | None]:
     """Generator, perceptual distance and identity loss; the last two as far as they have a weight."""
     if scale.own_world:
-        return load_generator(recipe.generator or scale.shipped("generator")), *facets_losses(scale=scale)
+        # What was taught factors draws world 2: its people, its instruments.
+        generator = load_generator(recipe.generator or scale.shipped("generator"))
+        return generator, *facets_losses(scale=scale, second=generator.knows_factors)
     if recipe.generator is not None:
         generator = load_generator(recipe.generator)
     elif trained is not None:
@@ -202,16 +208,18 @@ def _mean(distance: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda a, b: distance(a, b).mean()  # instruments give one number a pair
 
 
-def _arrays(task: Task, scale: Scale, recipe: EncoderRecipe, *, progress: bool) -> tuple[PairArrays, PairArrays | None]:
-    """Training and validation pictures. Without folders: Facets."""
+def _arrays(
+    task: Task, scale: Scale, recipe: EncoderRecipe, *, second: bool = False, progress: bool
+) -> tuple[PairArrays, PairArrays | None]:
+    """Training and validation pictures. Without folders: Facets, `second`: of world 2."""
     size, data, sources = scale.input_size, recipe.data, recipe.sources
     if data is None:
         if not scale.own_world or sources is not None:
             raise PspnbError("expected --data FOLDER with the target pictures")
-        return facets_arrays(task, "train", size, n=recipe.images, progress=progress), facets_arrays(
-            task, "validation", size, n=VALIDATION_IMAGES, progress=progress
-        )
-    if task.source.needs_given and sources is None:
+        training = facets_arrays(task, "train", size, n=recipe.images, second=second, progress=progress)
+        held_out = facets_arrays(task, "validation", size, n=VALIDATION_IMAGES, second=second, progress=progress)
+        return training, held_out
+    if task.needs_given and sources is None:
         raise PspnbError(f"expected --sources FOLDER with the {task.source.what} of {task.name}")
     if sources is not None:
         arrays = paired_arrays(sources, data, size, task=task, strict=recipe.strict, progress=progress)
@@ -223,6 +231,6 @@ def _arrays(task: Task, scale: Scale, recipe: EncoderRecipe, *, progress: bool) 
         )
     if recipe.validation is None:
         return arrays, None
-    if task.source.needs_given:
+    if task.needs_given:
         raise PspnbError(f"expected no --validation for {task.name}: its {task.source.what} would be needed too")
     return arrays, folder_arrays(recipe.validation, size, strict=recipe.strict, progress=progress)

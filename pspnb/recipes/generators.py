@@ -20,6 +20,7 @@ from pspnb.training.gan import GanConfig, GanStepper
 from pspnb.training.imitation import SHIPPED, ImitationConfig, ImitationStepper, shipped_state
 from pspnb.training.lessons import Lessons, draw_lessons
 from pspnb.training.loop import Every, fit
+from pspnb.world2 import Style
 from pspnb.world2.render import RENDER_VERSION
 
 Preset = Literal["cpu", "gpu"]
@@ -144,6 +145,7 @@ def train_imitation(
     batch: int | None = None,
     seed: int | None = None,
     seconds: float | None = None,
+    style: Style | None = None,
     n_images: int | None = None,
     init: str | Path | None = None,
     compile: bool = False,
@@ -152,16 +154,17 @@ def train_imitation(
 ) -> Path:
     """Train a generator that imitates world 2 in the folder `out`; returns the checkpoint. Resumable; SIGTERM saves and stops.
 
-    `n_images` lessons are rendered into the folder first. `seconds`: a budget of time for the training after that. `init`: weights
-    to start from, "shipped" or another run (its folder or checkpoint); optimisers start afresh.
+    `n_images` lessons are rendered into the folder first, in the `style` "photo" (default) or "cartoon". `seconds`: a budget of
+    time for the training after that. `init`: weights to start from, "shipped" or another run (its folder or checkpoint);
+    optimisers start afresh.
     """
     at_least(1, steps=steps, batch=batch, images=n_images)
     above_zero(seconds=seconds)
     seed_in_range(seed)
     device, out = pick_device(device), Path(out)
-    wanted = {"steps": steps, "batch": batch, "seed": seed, "seconds": seconds, "n_images": n_images}
+    said = {"steps": steps, "batch": batch, "seed": seed, "seconds": seconds, "n_images": n_images, "style": style}
     try:
-        config = replace(imitation_config(scale, preset, device=device), compile=compile, **given(**wanted))
+        config = replace(imitation_config(scale, preset, device=device), compile=compile, **given(**said))
     except ValueError as error:
         raise PspnbError(str(error)) from error
     run = RunFolder(out)
@@ -186,6 +189,7 @@ def _start(init: str | Path) -> dict[str, Any]:
 def _lessons(config: ImitationConfig, out: Path, device: str) -> Lessons:
     """The lessons of a run, rendered into its folder by all cores the first time."""
     name = f"lessons-v{RENDER_VERSION}-{config.n_images}-{config.size}-{config.even:g}-{config.seed}.safetensors"
+    name = name if config.style == "photo" else f"{config.style}-{name}"
     if not (out / name).exists():
         out.mkdir(parents=True, exist_ok=True)
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -194,6 +198,7 @@ def _lessons(config: ImitationConfig, out: Path, device: str) -> Lessons:
             size=config.size,
             even=config.even,
             seed=config.seed,
+            style=config.style,
             workers=workers if config.n_images > 1000 else 0,
         ).save(out / name)
     return Lessons.load(out / name, device=device)

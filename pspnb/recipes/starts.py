@@ -11,6 +11,8 @@ from pspnb.models.runs import about_run, checkpoint_of, is_run
 from pspnb.models.zoo import card
 from pspnb.training.checkpoint import load_checkpoint
 
+_STEM = "input_layer.0.weight"
+
 
 def start_from_recognition(encoder: nn.Module, file: str) -> None:
     """Copy stem and body of an IR-SE50 face-recognition file into an encoder, as the published training does.
@@ -20,7 +22,7 @@ def start_from_recognition(encoder: nn.Module, file: str) -> None:
     theirs, mine = load_identity(file).state_dict(), encoder.state_dict()
     shared = {key: value for key, value in theirs.items() if key.startswith(("input_layer.", "body."))}
     if encoder.in_channels != 3:
-        shared.pop("input_layer.0.weight")
+        shared.pop(_STEM)
     wrong = [key for key, value in shared.items() if key not in mine or mine[key].shape != value.shape]
     if wrong:
         raise PspnbError(
@@ -30,8 +32,13 @@ def start_from_recognition(encoder: nn.Module, file: str) -> None:
 
 
 def start_from(model: Translator, given: Translator, *, name: str) -> None:
-    """Copy encoder and mean latent of a trained model. PspnbError, before anything is copied, when the encoder is another."""
+    """Copy encoder and mean latent of a trained model. PspnbError, before anything is copied, when the encoder is another.
+
+    A stem for another number of channels (a sketch's, a label map's) keeps its own weights.
+    """
     theirs, mine = given.encoder.state_dict(), model.encoder.state_dict()
+    if given.encoder.in_channels != model.encoder.in_channels and _STEM in theirs and _STEM in mine:
+        theirs = {**theirs, _STEM: mine[_STEM]}
     wrong = [
         key for key in mine | theirs if key not in mine or key not in theirs or mine[key].shape != theirs[key].shape
     ]

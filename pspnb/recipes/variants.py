@@ -31,6 +31,7 @@ class Variant:
         title: for tables.
         kind: the encoder.
         drop: loss weights set to 0.
+        weights: loss weights set to other values.
         level: pyramid level of all styles, 0 the smallest map; None: the published grouping.
         start_from_latent_avg: as published; without it the encoder must find the mean latent itself.
         options: further arguments of the encoder.
@@ -39,6 +40,7 @@ class Variant:
     title: str
     kind: Kind = "psp"
     drop: tuple[str, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
     level: int | None = None
     start_from_latent_avg: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -51,6 +53,10 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
         "naive_wplus": Variant(title="naive W+", kind="naive_wplus"),
         "no_id": Variant(title="pSp without identity loss", drop=("id",)),
         "no_lpips": Variant(title="pSp without LPIPS", drop=("lpips",)),
+        # Frontalization's two parts of the picture (section 4.2): the whole picture alone, the inner face alone, both alike.
+        "no_inner": Variant(title="pSp without the inner face's losses", drop=("l2_crop", "lpips_crop")),
+        "no_outer": Variant(title="pSp without the whole picture's losses", drop=("l2", "lpips")),
+        "even": Variant(title="pSp, whole picture as much as the inner face", weights={"l2": 0.01, "lpips": 0.8}),
         "largest_map": Variant(title="all styles from the largest map", level=2),
         "smallest_map": Variant(title="all styles from the smallest map", level=0),
         "from_zero": Variant(title="without the mean latent", start_from_latent_avg=False),
@@ -81,9 +87,12 @@ def variant_named(name: str) -> Variant:
 def loss_weights(task: Task, variant: Variant, lambdas: Mapping[str, float] | None = None) -> LossWeights:
     """The published lambdas of the task, without those the variant drops, and with what `lambdas` says instead.
 
-    PspnbError for a name that no loss has, or a weight that is none.
+    PspnbError for a name that no loss has, a weight that is none, or a variant whose change leaves the task as it is.
     """
-    changes = dict.fromkeys(variant.drop, 0.0) | dict(lambdas or {})
+    own = dict.fromkeys(variant.drop, 0.0) | dict(variant.weights)
+    if own and all(getattr(task.weights, name) == value for name, value in own.items()):
+        raise PspnbError(f"expected a variant that changes {task.name}: {variant.title} has the same losses there")
+    changes = own | dict(lambdas or {})
     names = [entry.name for entry in fields(LossWeights)]
     if unknown := sorted(set(changes) - set(names)):
         raise PspnbError(f"expected loss weights among {', '.join(names)}, got {', '.join(unknown)}")

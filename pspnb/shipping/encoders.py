@@ -38,9 +38,12 @@ def ship_encoder(
 ) -> Path:
     """The best encoder of a run as a zoo file (default name: `model_name`).
 
-    The file holds no generator: the card names it, with the hash of its file.
+    The file holds no generator: the card names it, with the hash of its file. PspnbError where it is not shipped.
     """
     model = load_translator(run)
+    generator = RunFolder(run).read_recipe().get("generator", FACETS64.shipped("generator"))
+    if generator not in available():
+        raise PspnbError(f"{run}: trained on {generator}; expected a shipped generator, which the card can name")
     described = encoder_architecture(task_named(task), variant_named(variant), generator=model.decoder)
     title = f"{variant_named(variant).title}: {task} on Facets, 64 px"
     tensors, description = _file_and_card(
@@ -50,7 +53,7 @@ def ship_encoder(
         task=task,
         variant=variant,
         encoder=described,
-        generator="facets64/generator",
+        generator=generator,
         note=note,
     )
     return ship(name or model_name(task, variant), tensors, description, folder=folder)

@@ -11,7 +11,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,27 +23,14 @@ from pspnb.recipes.instruments import instrument_config, train_instrument
 from pspnb.recipes.recipe import EncoderRecipe
 from pspnb.recipes.scales import FACETS64
 from pspnb.recipes.variants import model_name
+from pspnb.shipping.applications import is_shipped, planned
 from pspnb.shipping.encoders import add_history, ship_encoder
 from pspnb.shipping.generators import ship_imitation
 from pspnb.shipping.instruments import ship_instrument
+from pspnb.shipping.stage import Stage
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.instruments import INSTRUMENTS
 from pspnb.training.journal import read_journal
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A run, mostly of one shipped file: how to train it into a folder, how to ship it, and what it takes.
-
-    `images`: how many it trains on in all; `rate`: images per second on one CPU core, the estimate before it has started.
-    """
-
-    name: str
-    steps: int
-    images: int
-    rate: float
-    train: Callable[[Path], object]
-    ship: Callable[[Path], object]
 
 
 def _train_instrument(name: str, device: str | None, folder: Path) -> object:
@@ -92,11 +78,14 @@ def stages(device: str | None = None) -> list[Stage]:
                 rate=300.0,
                 train=partial(_train_instrument, name, device),
                 ship=partial(ship_instrument, name),
+                feeds="losses and judges",
+                file=f"world2/{name}",
             )
         )
     g = imitation_config(device=pick_device(device))
     train_it = lambda folder: train_imitation(out=folder, resume=True, device=device)  # noqa: E731
-    out.append(Stage("imitation", g.steps, g.steps * g.batch, 20.0, train_it, ship_imitation))
+    feeds, file = "everything", "world2/generator"
+    out.append(Stage("imitation", g.steps, g.steps * g.batch, 20.0, train_it, ship_imitation, feeds, file))
     # The beginning of another run's curve, for the chapter on training.
     note = f"an early step of {model_name('inversion')}, with which the chapter on training begins"
     ship_it = partial(ship_encoder, name=model_name("inversion", "midway"), note=note)
@@ -114,6 +103,8 @@ def stages(device: str | None = None) -> list[Stage]:
                 partial(_train_second_part, variant, device, first),
                 partial(_ship_encoder, variant, name),
                 batch=SECOND_PART["batch"],
+                feeds="Table 1",
+                file=name,
             )
         )
     return out
@@ -125,8 +116,10 @@ def _encoder_stage(
     train: Callable[[Path], object],
     ship: Callable[[Path], object],
     batch: int = FIRST_PART.batch,
+    feeds: str = "",
+    file: str | None = None,
 ) -> Stage:
-    return Stage(name, steps, steps * batch, 50.0, train, ship)
+    return Stage(name, steps, steps * batch, 50.0, train, ship, feeds, file)
 
 
 def seconds_left(stage: Stage, folder: Path) -> float:
@@ -153,6 +146,16 @@ def run(plan: Sequence[Stage], runs: Path, *, say: Callable[[str], object]) -> b
     return True
 
 
+def listing(plan: Sequence[Stage]) -> str:
+    """The files in the order of training: what each takes, what needs it, and whether it is there. One line each."""
+    lines = [f"{'stage':<32}{'images':>10}{'images/s':>10}{'core-hours':>12}  state             feeds"]
+    for stage in plan:
+        state = "shipped" if is_shipped(stage) else "to be trained" if stage.ready else "not trained yet"
+        numbers = f"{stage.images:>10,}{stage.rate:>10.0f}{stage.core_hours:>12.1f}"
+        lines.append(f"{stage.name:<32}{numbers}  {state:<16}  {stage.feeds}".rstrip())
+    return "\n".join(lines)
+
+
 def clock(seconds: float) -> str:
     """'2 h 05 min' or '4 min'."""
     minutes = round(seconds / 60)
@@ -164,14 +167,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pspnb.shipping.weights", description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda when there is one)")
-    parser.add_argument("--only", nargs="*", default=None, help="names of stages (default: all)")
+    parser.add_argument("--only", nargs="*", default=None, help="names of stages (default: all that are ready)")
+    parser.add_argument("--list", action="store_true", help="print what each stage takes and feeds, and stop")
     options = parser.parse_args(arguments)
-    plan = stages(options.device)
+    plan = [*stages(options.device), *planned(options.device)]
+    if options.list:
+        print(listing(plan))
+        return 0
     names = [s.name for s in plan]
     if unknown := sorted(set(options.only or ()) - set(names)):
         print(f"expected stages of {', '.join(names)}, got {', '.join(unknown)}", file=sys.stderr)
         return 2
-    chosen = [s for s in plan if options.only is None or s.name in options.only]
+    chosen = [s for s in plan if (s.ready if options.only is None else s.name in options.only)]
     try:
         return 0 if run(chosen, options.runs, say=lambda line: print(line, file=sys.stderr, flush=True)) else 1
     except PspnbError as error:

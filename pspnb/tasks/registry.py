@@ -73,6 +73,17 @@ SUPER_RESOLUTION = Task(
     differs="The paper draws factors 1 to 16 and has no w-norm, and so are the factors here; the published command adds 32. "
     "In the code a factor of 1 still blurs slightly, where the paper says no sub-sampling.",
 )
+TOONIFY = Task(
+    name="toonify",
+    published_name="ffhq_encode",
+    section="-",
+    source=Photograph(),
+    flip="together",
+    weights=LossWeights(l2=1.0, lpips=0.8, id=1.0, w_norm=0.025),
+    paper_weights=None,
+    outputs="cartoon",
+    differs="Only in the published README: inversion into a toonified generator, about 6,000 steps.",
+)
 INPAINTING = Task(
     name="inpainting",
     published_name=None,
@@ -130,15 +141,15 @@ _ALL = (
         differs="Not in the paper: holes of three kinds, the paper's triangle, triangles of any place and size, and free-form "
         "strokes.",
     ),
-    Task(
-        name="toonify",
-        published_name="ffhq_encode",
-        section="-",
-        source=Photograph(),
-        flip="together",
-        weights=LossWeights(l2=1.0, lpips=0.8, id=1.0, w_norm=0.025),
-        paper_weights=None,
-        differs="Only in the published README: inversion into a toonified generator, about 6,000 steps.",
+    TOONIFY,
+    replace(
+        TOONIFY,
+        name="toonify_pairs",
+        published_name=None,
+        weights=_DEFAULT,
+        paired=True,
+        differs="Not in the paper nor its code, which have no pairs: the target is the true cartoon of the photograph. Weights are "
+        "those of inversion, because the target is the answer.",
     ),
 )
 

@@ -28,6 +28,8 @@ class Task:
         weights, paper_weights: the lambdas; `paper_weights` is `None` where the paper gives none.
         sample_layers, sample_alpha: the styles redrawn for several outputs, first and end (0-based, `None`: up to the
             last), and their blending weight (`None`: replaced); `None` for tasks with one answer.
+        outputs: what the generator draws, "photo" or another domain of the same people.
+        paired: whether the targets are the sources' own pictures in that domain; without pairs, the sources themselves.
         differs: how the published code departs from the paper's text.
     """
 
@@ -40,6 +42,8 @@ class Task:
     paper_weights: LossWeights | None
     sample_layers: tuple[int, int | None] | None = None
     sample_alpha: float | None = None
+    outputs: Literal["photo", "cartoon"] = "photo"
+    paired: bool = False
     differs: str = ""
 
     @property
@@ -53,6 +57,11 @@ class Task:
             return range(0)
         start, stop = self.sample_layers
         return range(n_styles)[start:stop]
+
+    @property
+    def needs_given(self) -> bool:
+        """Whether a source cannot be made of the target alone."""
+        return self.source.needs_given or self.paired
 
     def with_classes(self, n_classes: int) -> "Task":
         """The task for label maps of so many classes; itself where it reads none."""
@@ -108,7 +117,7 @@ class Task:
         there are no flips (the published validation flips frontalization's source, which makes its score depend on
         chance), and factors and kinds of holes take turns.
         """
-        if given is None and self.source.needs_given:
+        if given is None and self.needs_given:
             raise ValueError(f"expected {self.source.what} for {self.name}, got None")
         pictures = given if given is not None and self.source.stored == "image" else images
         source, target = pictures, images

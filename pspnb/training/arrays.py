@@ -18,6 +18,7 @@ from pspnb.world2 import (
     SPLIT_SIZES,
     Facets,
     Factors,
+    Style,
     combine,
     identity_of,
     render,
@@ -88,6 +89,7 @@ def render_arrays(
     device: str | torch.device = "cpu",
     batch: int = 64,
     progress: str | None = None,
+    style: Style = "photo",
 ) -> FacetsArrays:
     """Render every row of `factors`; arrays stay on `device`. `progress`: label of a progress bar, None for none."""
     n = len(identity)
@@ -95,7 +97,7 @@ def render_arrays(
     labels = torch.empty(n, size, size, dtype=torch.uint8, device=device)
     for start in progress_bar(range(0, n, batch), desc=progress, wanted=progress is not None):
         rows = slice(start, start + batch)
-        out = render({name: value[rows] for name, value in factors.items()}, size, device=device)
+        out = render({name: value[rows] for name, value in factors.items()}, size, device=device, style=style)
         images[rows] = ((out.image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         labels[rows] = out.labels.to(torch.uint8)
     return FacetsArrays(images, labels, factors, identity)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from pspnb.facets import Facets
+from pspnb import facets, world2
 from pspnb.files.pictures import from_levels
 from pspnb.tasks import Task
 from pspnb.training.order import batch_indices, step_generator
@@ -80,7 +80,7 @@ class Batches:
     def __init__(self, arrays: PairArrays, task: Task, *, batch: int, seed: int = 0) -> None:
         if not 1 <= batch <= len(arrays):
             raise ValueError(f"expected a batch of 1 ... {len(arrays)} images (all there are), got {batch}")
-        if task.source.needs_given and arrays.given is None:
+        if task.needs_given and arrays.given is None:
             raise ValueError(f"expected {task.source.what} for {task.name}, got images alone")
         self.arrays, self.task, self.batch, self.seed = arrays, task, batch, seed
 
@@ -140,12 +140,28 @@ def facets_arrays(
     size: int = 64,
     *,
     n: int | None = None,
+    second: bool = False,
     progress: bool = True,
 ) -> PairArrays:
-    """Facets for a task: the first `n` images (default: all) of a split, from its cache, which is rendered if missing."""
-    facets = Facets(split, size, n=n, progress=progress)
-    images, labels = (_mapped(facets.folder / f"{name}.npy")[: len(facets)] for name in ("images", "labels"))
-    return PairArrays(images, task.source.of_labels(labels))
+    """Facets for a task: the first `n` images (default: all) of a split, from its cache, which is rendered if missing.
+
+    `second`: of world 2, as are those of tasks between photographs and cartoons.
+    """
+    if task.paired:
+        photo, cartoon = (
+            world2.Facets(split, size, n=n, style=style, progress=progress) for style in ("photo", task.outputs)
+        )
+        return PairArrays(_stored(cartoon, "images"), _stored(photo, "images"))
+    data = (
+        world2.Facets(split, size, n=n, progress=progress)
+        if second
+        else facets.Facets(split, size, n=n, progress=progress)
+    )
+    return PairArrays(_stored(data, "images"), task.source.of_labels(_stored(data, "labels")))
+
+
+def _stored(data: facets.Facets | world2.Facets, name: str) -> Tensor:
+    return _mapped(data.folder / f"{name}.npy")[: len(data)]
 
 
 def _mapped(path) -> Tensor:

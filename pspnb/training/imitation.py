@@ -41,7 +41,7 @@ from pspnb.training.precision import mixed_precision
 from pspnb.training.processes import Processes
 from pspnb.training.schedules import held_then_cosine
 from pspnb.training.widen import widened
-from pspnb.world2 import CLASSES
+from pspnb.world2 import CLASSES, Style
 from pspnb.world2.prior import draw_z, factors_of
 
 DETAILS = ("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip", "ear_r", "neck_l", "cloth")
@@ -53,6 +53,7 @@ class ImitationConfig:
     """Everything that decides the weights of a run. Defaults: 64 px, one CPU core at about 25 images/s."""
 
     size: int = 64
+    style: Style = "photo"  # in which the teacher draws
     style_dim: int = 512  # as published; the world has about 200 numbers, but every layer reads w linearly
     n_mlp: int = 4
     hidden: int = 512
@@ -315,7 +316,7 @@ class ImitationStepper(Stepper):
 
         More steps or seconds than planned are welcome: the run goes on where the longer schedule has them.
         """
-        mine, theirs = asdict(self.config), state["config"]
+        mine, theirs = asdict(self.config), {"style": "photo"} | state["config"]
         differs = [
             k for k in mine if k not in ("steps", "seconds", "compile") and _plain(mine[k]) != _plain(theirs.get(k))
         ]
@@ -344,7 +345,9 @@ class ImitationStepper(Stepper):
     def samples(self, n: int = 32, *, seed: int = 1) -> Float[Tensor, " m 3 s s"]:
         """Rows of eight: the teacher's pictures of fresh z, and below them the average generator's."""
         z = draw_z(n, seed=seed)
-        truth = render_arrays(factors_of(z), torch.arange(n), self.config.size, device=self.device).images
+        truth = render_arrays(
+            factors_of(z), torch.arange(n), self.config.size, device=self.device, style=self.config.style
+        ).images
         truth = truth.float().div(127.5).sub(1)
         with self._autocast():
             made = torch.cat([self.average(part) for part in z.to(self.device).split(16)]).float()

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pspnb.training.arrays import render_arrays
-from pspnb.world2 import Factors
+from pspnb.world2 import Factors, Style
 from pspnb.world2.prior import draw_z, even_choices, factors_of, numbers
 
 
@@ -73,17 +73,20 @@ def draw_lessons(
     device: str | torch.device = "cpu",
     workers: int = 0,
     progress: str | None = None,
+    style: Style = "photo",
 ) -> Lessons:
-    """Render `n` lessons: a function of `seed`, sizes and shares alone. `workers`: processes that render, 0: this one does."""
+    """Render `n` lessons: a function of `seed`, sizes, shares and style. `workers`: processes that render, 0: this one does."""
     factors, n_true = lesson_factors(n, even=even, seed=seed)
     if workers:
         images = torch.empty(n, 3, size, size, dtype=torch.uint8)
         labels = torch.empty(n, size, size, dtype=torch.uint8)
-        for rows, part, classes in rendered(factors, [range(n)], size, workers=workers):
+        for rows, part, classes in rendered(factors, [range(n)], size, workers=workers, style=style):
             images[rows], labels[rows] = torch.from_numpy(part), torch.from_numpy(classes)
     else:
         batch = 1024 if torch.device(device).type == "cuda" else 64
-        drawn = render_arrays(factors, torch.arange(n), size, device=device, batch=batch, progress=progress)
+        drawn = render_arrays(
+            factors, torch.arange(n), size, device=device, batch=batch, progress=progress, style=style
+        )
         images, labels = drawn.images, drawn.labels
     return Lessons(images.to(device), labels.to(device), numbers(factors).to(device), n_true)
 
@@ -92,13 +95,13 @@ CHUNK = 256  # images a process renders at a time
 
 
 def rendered(
-    factors: Factors, parts: list[range], size: int, *, workers: int
+    factors: Factors, parts: list[range], size: int, *, workers: int, style: Style = "photo"
 ) -> Iterator[tuple[slice, UInt8[np.ndarray, " k 3 s s"], UInt8[np.ndarray, " k s s"]]]:
     """Rows of `factors`, rendered by `workers` processes in chunks taken from the `parts` in turn: (rows, images, labels)."""
     queues = [[range(i, min(i + CHUNK, part.stop)) for i in range(part.start, part.stop, CHUNK)] for part in parts]
     longest = max((len(q) for q in queues), default=0)
     order = [q[i] for i in range(longest) for q in queues if i < len(q)]
-    jobs = (({k: v[r.start : r.stop].numpy() for k, v in factors.items()}, size) for r in order)
+    jobs = (({k: v[r.start : r.stop].numpy() for k, v in factors.items()}, size, style) for r in order)
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # read when a process imports torch
     try:
@@ -111,12 +114,12 @@ def rendered(
 
 
 def _render(
-    job: tuple[dict[str, np.ndarray], int],
+    job: tuple[dict[str, np.ndarray], int, Style],
 ) -> tuple[UInt8[np.ndarray, " k 3 s s"], UInt8[np.ndarray, " k s s"]]:
     torch.set_num_threads(1)
-    factors, size = job
+    factors, size, style = job
     given = {name: torch.from_numpy(value) for name, value in factors.items()}
-    drawn = render_arrays(given, torch.arange(len(given["yaw"])), size)
+    drawn = render_arrays(given, torch.arange(len(given["yaw"])), size, style=style)
     return drawn.images.numpy(), drawn.labels.numpy()
 
 
@@ -136,6 +139,7 @@ class GrowingLessons:
         seed: int = 0,
         device: str | torch.device = "cpu",
         workers: int,
+        style: Style = "photo",
     ):
         factors, self.n_true = lesson_factors(n, even=even, seed=seed)
         self.images = torch.zeros(n, 3, size, size, dtype=torch.uint8, device=device)
@@ -145,11 +149,11 @@ class GrowingLessons:
         self._made: queue.SimpleQueue[tuple[slice, Any, Any] | Exception] = queue.SimpleQueue()
         self._ended = threading.Event()
         parts = [range(self.n_true), range(self.n_true, n)]
-        self._thread = threading.Thread(target=self._collect, args=(factors, parts, size, workers), daemon=True)
+        self._thread = threading.Thread(target=self._collect, args=(factors, parts, size, workers, style), daemon=True)
 
-    def _collect(self, factors: Factors, parts: list[range], size: int, workers: int) -> None:
+    def _collect(self, factors: Factors, parts: list[range], size: int, workers: int, style: Style) -> None:
         try:
-            for made in rendered(factors, parts, size, workers=workers):
+            for made in rendered(factors, parts, size, workers=workers, style=style):
                 self._made.put(made)
                 if self._ended.is_set():
                     return

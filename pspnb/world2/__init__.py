@@ -9,6 +9,7 @@ from pspnb.classes import CLASS_ID, CLASSES, HELEN_CLASSES, HELEN_FROM_CELEBA, M
 from pspnb.world2.dataset import Facets, cache_folder
 from pspnb.world2.export import export
 from pspnb.world2.factors import BY_NAME, FREE_FACTORS, IDENTITY_FACTORS, TABLE, Factor, Factors
+from pspnb.world2.geometry.pixels import Style
 from pspnb.world2.mirror import ONE_SIDED, mirrored
 from pspnb.world2.render import RENDER_VERSION, Render, render
 from pspnb.world2.sampling import (
@@ -39,6 +40,7 @@ __all__ = [
     "RENDER_VERSION",
     "Render",
     "SPLIT_SIZES",
+    "Style",
     "TABLE",
     "cache_folder",
     "combine",

@@ -25,6 +25,7 @@ from pspnb.files.cache import cache_folder
 from pspnb.files.pictures import to_levels
 from pspnb.files.progress import progress_bar
 from pspnb.world2.factors import Factors
+from pspnb.world2.geometry.pixels import Style
 from pspnb.world2.render import RENDER_VERSION, render
 from pspnb.world2.sampling import SPLIT_SIZES, global_identity, sample_factors
 
@@ -36,7 +37,8 @@ class Facets(Dataset):
     """A split at a size. `Facets("test", 64)[i]` is a mapping: `image` (3, s, s) float32 in [-1, 1] (from 8 bits), `labels`
     (s, s) int64 ids 0-18, `factors` name -> 0-d tensor, `identity` int (unique over the splits), `landmarks` (5, 2) pixels.
 
-    `n`: only the first n images. `device`: where a missing cache is rendered. `progress`: show a bar while rendering.
+    `n`: only the first n images. `style`: how they are drawn. `device`: where a missing cache is rendered. `progress`: show a
+    bar while rendering.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Facets(Dataset):
         size: int = 64,
         *,
         n: int | None = None,
+        style: Style = "photo",
         cache: str | Path | None = None,
         device: str | torch.device = "cpu",
         progress: bool = True,
@@ -57,10 +60,12 @@ class Facets(Dataset):
         self.split, self.size, self.n = split, size, full if n is None else n
         root = Path(cache) if cache is not None else cache_folder()
         folder = root / "facets" / f"v{RENDER_VERSION}"
-        self.folder = folder / f"{split}-{size}-{full}"
-        if self.n != full and not _is_sound(self.folder, split, size, full):
-            self.folder = folder / f"{split}-{size}-{self.n}"
-        _ensure(self.folder, split, size, self.n if self.folder.name.endswith(f"-{self.n}") else full, device, progress)
+        kind = f"{split}-{size}" if style == "photo" else f"{style}-{split}-{size}"
+        self.style, self.folder = style, folder / f"{kind}-{full}"
+        if self.n != full and not _is_sound(self.folder, split, size, full, style):
+            self.folder = folder / f"{kind}-{self.n}"
+        n = self.n if self.folder.name.endswith(f"-{self.n}") else full
+        _ensure(self.folder, split, size, n, style, device, progress)
         self._images = np.load(self.folder / "images.npy", mmap_mode="r")
         self._labels = np.load(self.folder / "labels.npy", mmap_mode="r")
         self._landmarks = np.load(self.folder / "landmarks.npy", mmap_mode="r")
@@ -102,18 +107,22 @@ class Facets(Dataset):
         return sample_factors(self.split, torch.arange(self.n) if indices is None else torch.as_tensor(indices))
 
 
-def _ensure(folder: Path, split: str, size: int, n: int, device: str | torch.device, progress: bool) -> None:
-    if _is_sound(folder, split, size, n):
+def _ensure(
+    folder: Path, split: str, size: int, n: int, style: Style, device: str | torch.device, progress: bool
+) -> None:
+    if _is_sound(folder, split, size, n, style):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.with_name(folder.name + ".lock")):
-        if _is_sound(folder, split, size, n):  # another process built it while this one waited
+        if _is_sound(folder, split, size, n, style):  # another process built it while this one waited
             return
         with new_folder(folder) as aside:
-            _build(aside, split, size, n, device, progress)
+            _build(aside, split, size, n, style, device, progress)
 
 
-def _build(folder: Path, split: str, size: int, n: int, device: str | torch.device, progress: bool) -> None:
+def _build(
+    folder: Path, split: str, size: int, n: int, style: Style, device: str | torch.device, progress: bool
+) -> None:
     shapes = {
         "images": ((n, 3, size, size), np.uint8),
         "labels": ((n, size, size), np.uint8),
@@ -126,7 +135,7 @@ def _build(folder: Path, split: str, size: int, n: int, device: str | torch.devi
 
     def draw(start: int) -> int:
         stop = min(start + _BLOCK, n)
-        out = render(sample_factors(split, range(start, stop)), size, device=device)
+        out = render(sample_factors(split, range(start, stop)), size, device=device, style=style)
         arrays["images"][start:stop] = to_levels(out.image).cpu().numpy()
         arrays["labels"][start:stop] = out.labels.cpu().numpy()
         arrays["landmarks"][start:stop] = out.landmarks.cpu().numpy()
@@ -147,8 +156,13 @@ def _build(folder: Path, split: str, size: int, n: int, device: str | torch.devi
             raise
     for array in arrays.values():
         array.flush()
-    meta = {"renderer": RENDER_VERSION, "split": split, "size": size, "n": n, "crc": _checksums(arrays)}
+    meta = _about(split, size, n, style) | {"crc": _checksums(arrays)}
     write_json(folder / "meta.json", meta, indent=None)
+
+
+def _about(split: str, size: int, n: int, style: Style) -> dict[str, Any]:
+    about = {"renderer": RENDER_VERSION, "split": split, "size": size, "n": n}
+    return about if style == "photo" else about | {"style": style}
 
 
 def _cores() -> int:
@@ -163,18 +177,18 @@ def _checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
     return {name: zlib.crc32(np.ascontiguousarray(a[rows]).tobytes()) for name, a in arrays.items()}
 
 
-def _is_sound(folder: Path, split: str, size: int, n: int) -> bool:
+def _is_sound(folder: Path, split: str, size: int, n: int, style: Style) -> bool:
     """Whether the cache is complete, intact in its checked rows, and what today's renderer would draw."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
         arrays = {k: np.load(folder / f"{k}.npy", mmap_mode="r") for k in ("images", "labels", "landmarks")}
-        expected = {"renderer": RENDER_VERSION, "split": split, "size": size, "n": n, "crc": _checksums(arrays)}
+        expected = _about(split, size, n, style) | {"crc": _checksums(arrays)}
     except (OSError, ValueError, KeyError, EOFError, IndexError):
         return False
     shapes = [a.shape for a in arrays.values()] == [(n, 3, size, size), (n, size, size), (n, 5, 2)]
     if meta != expected or not shapes:
         return False
-    first = to_levels(render(sample_factors(split, [0]), size).image)[0].numpy().astype(int)
+    first = to_levels(render(sample_factors(split, [0]), size, style=style).image)[0].numpy().astype(int)
     # one step of 255 is what another device may differ by
     return int(np.abs(first - arrays["images"][0].astype(int)).max()) <= 1
 

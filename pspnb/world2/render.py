@@ -5,6 +5,7 @@ Taught in the chapter "The world of Facets". Images do not depend on batch size,
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from jaxtyping import Float, Float32, UInt8
@@ -13,8 +14,9 @@ from torch import Tensor
 from pspnb.world2.factors import Factors
 from pspnb.world2.geometry.camera import ZOOM, body_frame, head_frame
 from pspnb.world2.geometry.head import head_field
-from pspnb.world2.geometry.pixels import Samples
+from pspnb.world2.geometry.pixels import Samples, Style
 from pspnb.world2.geometry.shape import measures
+from pspnb.world2.outlines import inked
 from pspnb.world2.paint.draw import draw, earring_places
 from pspnb.world2.paint.light import light_measures
 from pspnb.world2.sampling import validate
@@ -48,17 +50,21 @@ def render(
     device: str | torch.device = "cpu",
     supersample: int = 2,
     yaw_limit: float | None = None,
+    style: Style = "photo",
 ) -> Render:
     """Renders one portrait for each row of `factors` (see `sample_factors`, `combine`, `edit`).
 
     `size`: side in pixels (16 to 1024). `supersample`: samples per axis in pixels that differ from a neighbour. `yaw_limit`:
-    degrees to which heads may turn, beyond the world's 40; faces hold to `MAX_YAW`, glasses no longer do. Results lie on
+    degrees to which heads may turn, beyond the world's 40; faces hold to `MAX_YAW`, glasses no longer do. `style`: "photo",
+    or "cartoon" for the same scene in flat tones and outlines. Results lie on
     `device`, the factors stay where they are. Raises ValueError when a factor is missing, misshapen or out of range.
     """
     if not 16 <= size <= 1024 or not 1 <= supersample <= 8:
         raise ValueError(f"expected size in [16, 1024] and supersample in [1, 8], got {size} and {supersample}")
     if yaw_limit is not None and not 0 < yaw_limit <= MAX_YAW:
         raise ValueError(f"expected a yaw_limit above 0 and up to {MAX_YAW:g} degrees, got {yaw_limit:g}")
+    if style not in get_args(Style):
+        raise ValueError(f"expected a style of {', '.join(get_args(Style))}, got {style!r}")
     n = validate(factors, yaw_limit=yaw_limit)
     device = torch.device(device)
     on_cpu = {
@@ -75,7 +81,7 @@ def render(
     # Images with like hair go together, so that a chunk can skip the parts that none of its images has.
     order = torch.argsort(on_cpu["hair_style"] * 4 + on_cpu["hat"], stable=True)
     parts = [
-        _render_chunk({k: v[rows] for k, v in on_cpu.items()}, size, device, supersample)
+        _render_chunk({k: v[rows] for k, v in on_cpu.items()}, size, device, supersample, style)
         for rows in order.split(per_chunk)
     ]
     back = torch.argsort(order).to(device)
@@ -84,23 +90,27 @@ def render(
 
 
 @torch.no_grad()
-def _render_chunk(f: Factors, size: int, device: torch.device, ss: int) -> tuple[Tensor, Tensor]:
+def _render_chunk(f: Factors, size: int, device: torch.device, ss: int, style: Style) -> tuple[Tensor, Tensor]:
     """One sample in every pixel's middle; then ss x ss samples in the pixels where something changes to a neighbour."""
     head, body = head_frame(f["yaw"], f["pitch"], f["roll"]), body_frame(f["yaw"], f["roll"])
     per_image = measures(f)
     per_image.update(
         {**light_measures(f), **head.planes("head"), **body.planes("body"), **earring_places(per_image, head)}
     )
+    per_image.style = style
     scene = Scene.grid(per_image.to(device), len(f["yaw"]), size)
     draw(scene)
+    fine, edges = None, torch.empty(0, dtype=torch.int64, device=device)
     if ss > 1:
         edges = scene.edges()
         fine = scene.around(edges, ss)
         draw(fine)
+    drawn = inked(scene, fine, edges, ss) if style == "cartoon" else None
+    if fine is not None:
         for plane, samples in zip(scene.colour, fine.colour, strict=True):
             plane.index_copy_(0, edges, _average(samples.view(-1, ss * ss)))
         scene.label.index_copy_(0, edges, _vote(fine.label.view(-1, ss * ss)))
-    image = torch.stack([c.view(-1, size, size) for c in scene.colour], 1)
+    image = torch.stack([c.view(-1, size, size) for c in scene.colour], 1) if drawn is None else drawn
     return image * 2.0 - 1.0, scene.label.view(-1, size, size)
 
 

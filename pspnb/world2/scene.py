@@ -164,7 +164,10 @@ class Scene:
         return (front + 0.03).view(-1), (-back - 0.15).view(-1)
 
     def carry(self, cycles: float) -> float:
-        """How much of a pattern of so many cycles per unit length the pixels can carry: 1 below 0.2 cycles a pixel, 0 above 0.4."""
+        """How much of a pattern of so many cycles per unit length the pixels can carry: 1 below 0.2 cycles a pixel, 0 above 0.4;
+        a cartoon has no such patterns."""
+        if self.measures.style == "cartoon":
+            return 0.0
         t = min(1.0, max(0.0, (0.4 - 2.0 * cycles / self.size) * 5.0))
         return t * t * (3.0 - 2.0 * t)
 

@@ -1,19 +1,25 @@
 """Lists of sample points of many images at once: the renderer works on the samples that need work, and on no others."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+Style = Literal["photo", "cartoon"]
+"""How the same scene is drawn: soft light and fine texture, or flat tones and ink lines."""
+
 
 class Measures(dict[str, Tensor]):
-    """Floats per image, (b,) each, and `has`: which parts and kinds occur at all in the chunk. Known before anything is
-    drawn, so that skipping a part never waits for a GPU."""
+    """Floats per image, (b,) each, `has`: which parts and kinds occur at all in the chunk (known before anything is drawn, so
+    that skipping a part never waits for a GPU), and the style in which the chunk is drawn."""
 
     has: frozenset[str] = frozenset()
+    style: Style = "photo"
 
     def to(self, device: torch.device) -> "Measures":
         """On another device."""
         out = Measures({k: v.to(device) for k, v in self.items()})
-        out.has = self.has
+        out.has, out.style = self.has, self.style
         return out
 
 
@@ -38,6 +44,11 @@ class Measured:
     def has(self, part: str) -> bool:
         """Whether any image of the chunk has the part (a measure above 0, or a kind as in "hat=1")."""
         return part in self.measures.has
+
+    @property
+    def cartoon(self) -> bool:
+        """Whether the samples are drawn as a cartoon."""
+        return self.measures.style == "cartoon"
 
     def rgb(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
         """The colour measure `name`."""

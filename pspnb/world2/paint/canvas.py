@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from pspnb.classes import CLASS_ID
+from pspnb.world2.geometry.fields import ramp
 from pspnb.world2.geometry.pixels import Samples
 
 RGB = tuple[Tensor, Tensor, Tensor]
@@ -22,7 +23,10 @@ class Canvas:
         self.flat = torch.zeros(n, device=s.idx.device)  # how much a sample ignores the surface's normal (eyes, teeth)
 
     def cover(self, colour, alpha: Tensor, rows: Tensor | None = None) -> None:
-        """Mixes in a colour (three numbers or tensors) with weight alpha, on all samples or on `rows`."""
+        """Mixes in a colour (three numbers or tensors) with weight alpha, on all samples or on `rows`; a cartoon's flat colours
+        end where the weight is a half."""
+        if self.s.cartoon:
+            alpha = ramp(alpha, 0.42, 0.58)
         for k in range(3):
             old = self.rgb[k] if rows is None else self.rgb[k].index_select(0, rows)
             new = old + (colour[k] - old) * alpha
@@ -32,7 +36,9 @@ class Canvas:
                 self.rgb[k].index_copy_(0, rows, new)
 
     def tint(self, factor, alpha: Tensor, rows: Tensor | None = None) -> None:
-        """Multiplies the colour by `factor` (three numbers) with weight alpha."""
+        """Multiplies the colour by `factor` (three numbers) with weight alpha; a cartoon's spots have one strength."""
+        if self.s.cartoon:
+            alpha = ramp(alpha, 0.50, 0.60) * 0.7
         for k in range(3):
             gain = 1.0 + (factor[k] - 1.0) * alpha
             if rows is None:

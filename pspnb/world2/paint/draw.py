@@ -8,6 +8,7 @@ from pspnb.world2.geometry import accessories, body, hair, head
 from pspnb.world2.geometry.camera import Frame
 from pspnb.world2.geometry.fields import bump, ramp
 from pspnb.world2.geometry.pixels import Measures
+from pspnb.world2.paint import cartoon
 from pspnb.world2.paint.body import paint_body
 from pspnb.world2.paint.canvas import RGB, Canvas
 from pspnb.world2.paint.face import paint_head
@@ -41,6 +42,8 @@ def draw(scene: Scene) -> None:
         _put(scene, paint_head(hits.s, hits.p, scene.carry(22.0)), n, (0.50, 0.32, 0.26), 4)
     if hits := scene.hits(_HAIRS):
         n = scene.normals(_HAIRS, hits)
+        if hits.s.cartoon:
+            n = cartoon.rounded(hits.s, hits.p, n)
         _put(scene, paint_hair(hits.s, hits.p, n, scene.carry), n, (0.30, 0.27, 0.25), 4)
     if hits := scene.hits(_HATS):
         n = scene.normals(_HATS, hits)
@@ -52,13 +55,20 @@ def draw(scene: Scene) -> None:
 def _put(scene: Scene, canvas: Canvas, n: RGB, wrap: tuple[float, float, float], sharpness: int) -> None:
     """Lights a canvas and writes it to the scene."""
     s, flat = canvas.s, canvas.flat
+    if s.cartoon:
+        _write(scene, canvas, cartoon.flat_tones(canvas, n, wrap, sharpness))
+        return
     n = (n[0] * (1 - flat), n[1] * (1 - flat), n[2] + (1.0 - n[2]) * flat)
     gloss = canvas.gloss * highlight(n, s, sharpness)
     r, g, b = canvas.rgb
     lit = shade((r, g, b), n, s, wrap=wrap, gloss=gloss, occlusion=canvas.occlusion)
-    for plane, c in zip(scene.colour, lit, strict=True):
-        plane.index_copy_(0, s.idx, tone(c))
-    scene.label.index_copy_(0, s.idx, canvas.label)
+    _write(scene, canvas, (tone(lit[0]), tone(lit[1]), tone(lit[2])))
+
+
+def _write(scene: Scene, canvas: Canvas, colour: RGB) -> None:
+    for plane, c in zip(scene.colour, colour, strict=True):
+        plane.index_copy_(0, canvas.s.idx, c)
+    scene.label.index_copy_(0, canvas.s.idx, canvas.label)
 
 
 def _draw_wall(scene: Scene) -> None:

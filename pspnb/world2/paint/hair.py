@@ -31,7 +31,9 @@ def paint_hair(s: Samples, p: tuple[Tensor, Tensor, Tensor], n: tuple[Tensor, Te
         tone = tone + 0.085 * hairs * fine * flat
         lift = lift - 0.05 * hairs * fine
     tone = tone * (0.35 + 0.65 * wide)
-    if s.has("curl"):
+    if s.cartoon:
+        tone = _drawn_locks(p, locks, s, wide)
+    elif s.has("curl"):
         tone = tone + _curl_tone(p, s, carry) * (1.0 - wide)
     if s.has("fuzz") and (fine := carry(17.0)):
         wx, wy = curl_warp(x, y, z)
@@ -46,6 +48,17 @@ def paint_hair(s: Samples, p: tuple[Tensor, Tensor, Tensor], n: tuple[Tensor, Te
     for k in range(3):
         c.rgb[k] = c.rgb[k] * (1.0 + tone)
     return c
+
+
+def _drawn_locks(p: tuple[Tensor, Tensor, Tensor], locks: Tensor, s: Samples, wide: Tensor) -> Tensor:
+    """A cartoon's hair: a few darker locks, and small arcs where it is curly."""
+    x, y, z = p
+
+    def blobs(shift: float) -> Tensor:
+        return ramp(sin_turns((x + shift) * 2.6 + 0.25) * sin_turns((y + shift) * 2.4 - z), 0.18, 0.32)
+
+    arcs = blobs(0.0) * (1.0 - blobs(0.055))
+    return -0.16 * ramp(locks, 0.55, 0.70) * (1.0 - s.fuzz) * wide - 0.22 * arcs * (1.0 - wide)
 
 
 def _curl_tone(p: tuple[Tensor, Tensor, Tensor], s: Samples, carry) -> Tensor:

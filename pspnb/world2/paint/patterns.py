@@ -78,6 +78,8 @@ def weave(x: Tensor, y: Tensor, z: Tensor, s: Samples, carry) -> tuple[Tensor, T
         second.index_copy_(0, rows, two)
         if three is not None:
             third.index_copy_(0, rows, three)
+    if s.cartoon:
+        second, third = ramp(second, 0.42, 0.58), ramp(third, 0.32, 0.48)
     second = second * 0.92
     if fine := carry(24.0):
         second = second + 0.05 * fine * (1.0 + sin_turns(x * 24.0 + 0.25) * sin_turns(y * 24.0))  # a knit
@@ -137,6 +139,11 @@ def _bokeh(a, b, x, y, s):
 _WALLS = (_gradient, _stripes, _dots, _tiles, _waves, _rays, _leaves, _bokeh)
 
 
+def _posterised(weight: Tensor) -> Tensor:
+    """A wall in flat colours: four weights instead of all between."""
+    return 0.28 * (ramp(weight, 0.16, 0.22) + ramp(weight, 0.40, 0.46) + ramp(weight, 0.64, 0.70))
+
+
 def wall(x: Tensor, y: Tensor, s: Samples) -> tuple[Tensor, Tensor]:
     """Background at image points: (weight of the second colour, brightness), see BACKGROUND_PATTERNS."""
     weight = torch.zeros_like(x)
@@ -147,6 +154,8 @@ def wall(x: Tensor, y: Tensor, s: Samples) -> tuple[Tensor, Tensor]:
         px, py = x.index_select(0, rows), y.index_select(0, rows)
         cos, sin = sub.background_cos * sub.background_cycles, sub.background_sin * sub.background_cycles
         weight.index_copy_(0, rows, pattern(px * cos + py * sin, py * cos - px * sin, px, py, sub))
+    if s.cartoon:
+        return _posterised(weight), torch.ones_like(x)
     fade = ramp(y, 1.3, -1.3)
     r2 = x * x + (y - 0.1) * (y - 0.1)
     bright = (1.04 - 0.11 * r2) * (1.0 + 0.07 * (x * s.lx))
