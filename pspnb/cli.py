@@ -38,7 +38,7 @@ class Translate:
     codes: Annotated[Path | None, option("PATH")] = None
     """Also save the latent code of every input to this .safetensors file."""
     n_samples: int = 0
-    """Write N variants of each input instead of one output: the styles --layers are sampled anew for each."""
+    """Write N different outputs for each input (multi-modal synthesis): each takes random styles in --layers."""
     mix: Annotated[str | None, option("PATH")] = None
     """Take the styles --layers of every output from this image (or file with one latent code) instead of the input."""
     layers: Annotated[str | None, option("TEXT")] = None
@@ -46,21 +46,21 @@ class Translate:
     alpha: Annotated[float | None, option("X")] = None
     """Blend these styles with those of the input: 0 keeps the input's, 1 replaces them; default: depends on the task."""
     seed: Annotated[int | None, option("N")] = None
-    """Random seed for the sampled styles; default: 0."""
+    """Random seed of --n-samples; default: 0."""
     direction: Annotated[str | None, option("PATH")] = None
     """Edit: add this latent direction (.safetensors, .npy, .pt), times --strength, to every code."""
     strength: Annotated[float | None, option("X")] = None
-    """How far to go along --direction; negative goes the other way."""
+    """Factor of --direction; a negative one gives the opposite edit."""
     edit: Annotated[str | None, option("NAME=X,...")] = None
-    """Edit by name, such as smile=0.5,glasses:round=1, in the units of the directions."""
+    """Attributes to edit and by how much, such as smile=0.5,glasses:round=1 (units: those of the directions file)."""
     directions: Annotated[Path | None, option("PATH")] = None
-    """File of named directions (.safetensors) for --edit; default: the known ones of a generator that was taught factors."""
+    """File of named latent directions (.safetensors) for --edit; default: the built-in ones of a generator of Facets."""
     task: Annotated[str | None, option("TEXT")] = None
     """Task of the model, if its file does not say: inversion, sketch, segmentation, super_resolution, ..."""
     factor: Annotated[int | None, option("N")] = None
     """Super-resolution only: downsample each input by this factor first."""
     mask: Annotated[Path | None, option("PATH")] = None
-    """Inpainting only: picture whose white part is to be filled in; default: the paper's triangle."""
+    """Inpainting only: mask image, white where the input is to be filled in; default: the triangular mask of the paper."""
     fit: Annotated[Literal["crop", "pad", "stretch"] | None, option("crop|pad|stretch")] = None
     """What to do with inputs that are not square; default: they are refused."""
     resize: Annotated[int | None, option("PX")] = None
@@ -80,11 +80,17 @@ class Translate:
         from pspnb.device import pick_device
         from pspnb.editing.named import parse_edits
         from pspnb.editing.translate import parse_layers, task_of, translate
+        from pspnb.files.memory import keep_freed_memory
         from pspnb.models.load import load_translator
+        from pspnb.nn.inference import for_inference
 
         if not self.n_samples:
             _refuse_given(self, ("seed",), "belongs to --n-samples N, several outputs for each input")
-        psp = load_translator(self.model, device=pick_device(self.device), generator=self.generator)
+        device = pick_device(self.device)
+        psp = load_translator(self.model, device=device, generator=self.generator)
+        if device == "cpu" and psp.decoder.size >= 256:
+            psp = for_inference(psp)
+            keep_freed_memory()
         report = translate(
             psp,
             self.input,
@@ -125,7 +131,7 @@ class Align:
     detector: Annotated[Path | None, option("PATH")] = None
     """File of the YuNet face detector; default: $PSPNB_YUNET, else downloaded once (0.3 MB)."""
     upright: bool = False
-    """Skip the check for photographs that are rotated by 90 or 180 degrees."""
+    """Do not rotate: by default, photographs that lie on their side or upside down are turned upright."""
     format: Literal["png", "jpg", "webp"] = "png"
     """Output image format."""
     overwrite: bool = False
@@ -161,17 +167,17 @@ class Video:
     model: str
     """Shipped model (see `pspnb models`), official checkpoint file, or the folder of a run of `pspnb train`."""
     edit: Annotated[str | None, option("NAME=X,...")] = None
-    """Edit by name, such as smile=0.5, in the units of the directions; default: invert only."""
+    """Attributes to edit and by how much, such as smile=0.5; default: reconstruct the video without an edit."""
     directions: Annotated[Path | None, option("PATH")] = None
-    """File of named directions (.safetensors) for --edit; default: the known ones of a generator that was taught factors."""
+    """File of named latent directions (.safetensors) for --edit; default: the built-in ones of a generator of Facets."""
     whole_frames: bool = False
-    """Frames are portraits already (Facets): no face is searched, aligned and pasted back."""
+    """The frames are aligned portraits already: skip face detection, alignment and pasting the face back."""
     steps: int = 0
-    """Optimise the code of every frame for so many steps after the encoder (slow); default: the encoder alone."""
+    """Number of optimisation steps for each frame after the encoder (slow); default: encoder only."""
     start: Literal["encoder", "previous"] = "encoder"
-    """With --steps: begin with the code of the encoder, or with that of the frame before (steadier)."""
+    """With --steps: start the optimisation from the encoder's code, or from the previous frame's (less flicker)."""
     smoothing: float = 0.08
-    """Smooth the place of the face over time: standard deviation in seconds, 0 for none."""
+    """Smooth the position of the face over time, to avoid jitter: standard deviation in seconds; 0: off."""
     rate: Annotated[float | None, option("FPS")] = None
     """Frames per second of a folder of pictures; default: 25."""
     side_by_side: bool = False
@@ -288,20 +294,22 @@ class Facets:
 
 @dataclass(frozen=True, kw_only=True)
 class Train(EncoderRecipe):
-    """Train an encoder for a task, or the Feature-Style encoder; or a generator, or a measuring network, of Facets."""
+    """Train an encoder for a task, the Feature-Style encoder, a StyleGAN2 generator, or a network for the metrics."""
 
     task: Positional[Annotated[str, arg(metavar="TASK|feature_style|generator|imitation|instrument")]]
-    """inversion, frontalization, sketch, strokes, segmentation, super_resolution, inpainting, ..., or feature_style (inversion by
-    codes and a feature map), or generator (a GAN), or imitation (a generator taught by the renderer: every z has known factors),
-    or instrument."""
+    """A task: inversion, frontalization, sketch, strokes, segmentation, super_resolution, inpainting, ...;
+    feature_style: the Feature-Style encoder (latent code and feature map);
+    generator: a StyleGAN2;
+    imitation: a StyleGAN2 that also learns to copy the renderer, so that the attributes of every z are known;
+    instrument: a network for the metrics."""
     name: Positional[Annotated[str | None, option("NAME")]] = None
-    """Instrument to train: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
+    """Network for the metrics to train: identity, identity_eval, parsing, factors, perceptual, perceptual_eval."""
     out: Path
     """Output folder for checkpoints, log and sample images."""
     lambdas: Annotated[str | None, option("NAME=X,...")] = None  # type: ignore[assignment]
     """Tasks: loss weights to change, such as id=0.5,w_norm=0.0005."""
     seconds: Annotated[float | None, option("X")] = None
-    """Imitation: time budget; the learning rate is low at its end, however many steps that makes; default: none."""
+    """Imitation: stop after this many seconds; the learning rate decays towards that end; default: no time limit."""
     tensorboard: bool = False
     """Tasks: also write TensorBoard events to the output folder."""
     resume: bool = False
@@ -398,7 +406,7 @@ class Evaluate:
     what: Positional[Annotated[str | None, option("RUN_OR_NAME")]] = None
     """Shipped model, checkpoint file, or folder of a run."""
     table1: bool = False
-    """Compare all shipped encoders, optimisation, and both combined, on the test split of Facets."""
+    """Reproduce Table 1 of the paper: all shipped encoders, optimisation, and both combined, on the test split of Facets."""
     out: Path = Path("evaluation")
     """Output folder for metrics.json and worst.png (--table1: table1.json, table1.md and figures)."""
     data: Annotated[Path | None, option("FOLDER")] = None
@@ -408,7 +416,7 @@ class Evaluate:
     n: Annotated[int | None, option("N")] = None
     """Use only the first N images; default: all (--table1: 1000)."""
     n_optimise: Annotated[int | None, option("N")] = None
-    """--table1: images for the two rows that are optimised; 0 skips them; default: 50."""
+    """--table1: number of images for the two rows with optimisation (slow); 0 leaves these rows out; default: 50."""
     task: Annotated[str | None, option("TEXT")] = None
     """Task of the model, if its file does not say."""
     generator: Annotated[str | None, option("NAME_OR_FILE")] = None
@@ -418,7 +426,7 @@ class Evaluate:
     lpips: Annotated[Path | None, option("PATH")] = None
     """AlexNet weights for LPIPS, for models not trained on Facets; default: downloaded once."""
     inversion: Annotated[str | None, option("RUN_OR_NAME")] = None
-    """Inversion model whose scores are the reference of an application; default: the shipped one, if on the same generator."""
+    """Inversion model to compare the scores with; default: the shipped one, if it uses the same generator."""
     seed: int = 0
     """Random seed for confidence intervals and for random inputs of the task (such as downsampling factors)."""
     device: str = "auto"
@@ -487,7 +495,7 @@ class Export:
     noise: Literal["const", "input"] = "const"
     """Noise maps of the synthesis: stored in the file, or inputs of it."""
     float32: bool = False
-    """Store weights as float32: files twice as large; default: float16, computed with as float32."""
+    """Store the weights as float32 (files twice as large); default: stored as float16, computed in float32."""
     generator: Annotated[str | None, option("NAME_OR_FILE")] = None
     """The generator that a run was trained on, if its file was moved since."""
     overwrite: bool = False

@@ -38,8 +38,8 @@ class EncoderRecipe:
     """Name of the task."""
     scale: Annotated[str, arg(help=_SCALE_HELP)] = FACETS64.name
     variant: str = "psp"
-    """Tasks: psp, a baseline (w, naive_wplus), or an ablation (no_id, no_lpips, wide_heads, ...); feature_style: an ablation
-    (without_f, only_real, k5, ...), default: the paper's encoder; a wrong name lists all."""
+    """Tasks: psp, a baseline (w, naive_wplus), or an ablation (no_id, no_lpips, wide_heads, ...);
+    feature_style: an ablation (without_f, only_real, k5, ...), default: the paper's encoder. A wrong name lists all."""
     data: Annotated[Path | None, option("FOLDER")] = None
     """Tasks: folder of training images (targets); default: Facets."""
     sources: Annotated[Path | None, option("FOLDER")] = None
