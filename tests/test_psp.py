@@ -117,6 +117,19 @@ def test_mix_leaves_its_arguments_alone(psp, x):
     assert torch.equal(codes, before)
 
 
+def test_styles_without_a_replacement_become_zero(psp, x):
+    """As published; the others stay."""
+    codes = psp.encode(x)
+    mixed = psp.mix(codes, [0, 9])
+    assert (mixed[:, [0, 9]] == 0).all() and torch.equal(mixed[:, 1:9], codes[:, 1:9])
+
+
+def test_a_batch_of_replacements_is_no_list_of_styles(psp, x):
+    """Ten codes for three images are refused, though ten is the number of styles."""
+    with pytest.raises(ValueError, match=r"expected inject_latent of shape \(3, 10, 16\), got \(10, 10, 16\)"):
+        psp.mix(psp.encode(x), [0], torch.zeros(10, 10, 16))
+
+
 def test_sample(psp, x):
     ys = psp.sample(x, n=4, layers=range(7, 10), seed=1)
     assert ys.shape == (3, 4, 3, 64, 64)
