@@ -1,5 +1,6 @@
 # make book     build the book into _build/html (creates .venv and installs what is needed, the first time)
 # make test     unit tests, comparison with stored vectors, notebooks, pages in a browser
+# make test-fast  a part of the unit tests, under a minute
 # make lint     ruff, mypy, imports        make lab      JupyterLab on the notebooks
 # make bench    two benchmarks          make weights  train everything that is shipped (hours; can be interrupted)
 # make clean    remove what was built  make clean-all  remove .venv as well
@@ -21,10 +22,10 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := $(PY) -m pytest -q
 
-.PHONY: help install book test test-unit test-notebooks test-pages lint lab weights bench clean clean-all
+.PHONY: help install book test test-fast test-unit test-notebooks test-pages lint lab weights bench clean clean-all
 
 help:
-	@sed -n 's/^# //p' Makefile | head -5
+	@sed -n 's/^# //p' Makefile | head -6
 
 install: $(STAMP)
 
@@ -44,6 +45,10 @@ $(BUILT): $(STAMP) $(BOOK_SOURCES)
 	@touch $@
 
 test: test-unit test-notebooks test-pages
+
+# A part of the unit tests from every floor, in less than a minute: for while you write.
+test-fast: $(STAMP)
+	$(PYTEST) -n $(JOBS) -m fast tests
 
 test-unit: $(STAMP)
 	$(PYTEST) -n $(JOBS) tests --ignore=tests/test_notebooks.py --ignore=tests/test_pages.py --ignore=tests/test_lab_pages.py

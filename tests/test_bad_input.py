@@ -18,7 +18,7 @@ from PIL import Image
 
 import pspnb
 from pspnb.errors import ImageError, LoadError, PspnbError
-from pspnb.files import images
+from pspnb.files import folders, images
 from pspnb.models import official
 from pspnb.nn.discriminator import Discriminator
 from pspnb.nn.ops import make_kernel
@@ -436,9 +436,9 @@ def test_images_without_a_defined_white(tmp_path):
 def test_unreadable_and_missing_files(tmp_path):
     refused(images.read_image, tmp_path / "x.png", match="cannot read: No such file", kind=ImageError)
     refused(images.read_image, tmp_path, match="cannot read: Is a directory", kind=ImageError)
-    refused(images.find_images, tmp_path / "x", match="no such file or folder", kind=ImageError)
+    refused(folders.find_images, tmp_path / "x", match="no such file or folder", kind=ImageError)
     (tmp_path / "notes.txt").write_text("x")
-    refused(images.find_images, tmp_path, match="no images in this folder", kind=ImageError)
+    refused(folders.find_images, tmp_path, match="no images in this folder", kind=ImageError)
 
 
 # ---- numbers ------------------------------------------------------------------------------------------------------

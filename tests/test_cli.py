@@ -43,19 +43,6 @@ def photos(tmp_path):
     return root
 
 
-@pytest.fixture
-def pspnb_command(capsys, monkeypatch):
-    """Run a command in this process: (exit code, lines on stdout, lines on stderr)."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        code = cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return code, out.splitlines(), err.splitlines()
-
-    return run
-
-
 def _files(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
@@ -196,18 +183,6 @@ def test_codes_are_completed_where_pictures_exist_already(pspnb_command, models,
 
 
 # ---- mistakes: one line, exit code 2 ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def mistake(pspnb_command):
-    """Run a command that must fail: one line on stderr, nothing on stdout, exit code 2; returns the line."""
-
-    def run(*arguments):
-        code, out, errors = pspnb_command(*arguments)
-        assert code == 2 and out == [] and len(errors) == 1 and errors[0].startswith("pspnb: "), (code, out, errors)
-        return errors[0]
-
-    return run
 
 
 def test_mistakes_in_the_arguments(mistake):

@@ -23,31 +23,6 @@ def photo(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def pspnb_command(capsys):
-    """Run a command in this process: (exit code, lines on stdout, lines on stderr)."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        code = cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return code, out.splitlines(), err.splitlines()
-
-    return run
-
-
-@pytest.fixture
-def mistake(pspnb_command):
-    """Run a command that must fail: one line on stderr, nothing on stdout, exit code 2; returns the line."""
-
-    def run(*arguments):
-        code, out, errors = pspnb_command(*arguments)
-        assert code == 2 and out == [] and len(errors) == 1 and errors[0].startswith("pspnb: "), (code, out, errors)
-        return errors[0]
-
-    return run
-
-
 def _picture(path: Path, side: int = 32) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(uint8_image(path.stem[:8], side, side, 3)).save(path)
@@ -77,8 +52,7 @@ def test_an_unset_shell_variable_is_not_the_current_folder(mistake, tmp_path, mo
 
 
 def test_an_empty_path_from_python(tmp_path, monkeypatch):
-    from pspnb.files.folders import plan_jobs
-    from pspnb.files.images import find_images
+    from pspnb.files.folders import find_images, plan_jobs
 
     monkeypatch.chdir(tmp_path)
     _picture(tmp_path / "x.png")

@@ -201,8 +201,8 @@ def test_export_with_factors_set(tmp_path, capsys):
     assert json.loads((out / "about.json").read_text())["set"] == {"yaw": 0.0, "hat": "sun hat"}
     for wrong, message in (
         ("hat=fedora", "one of none, beanie, cap, sun hat"),
-        ("yawn=1", "a factor of TABLE, got 'yawn'"),
-        ("factors=1", "a factor of TABLE, got 'factors'"),
+        ("yawn=1", "expected an attribute among head_width, head_height, "),
+        ("factors=1", "; got 'factors'"),
         ("yaw=left", "a number for the continuous factor yaw, got 'left'"),
         ("yaw=90", "in [-40, 40]"),
         ("yaw", "such as yaw=0,hat=none, got 'yaw'"),

@@ -306,11 +306,11 @@ def test_the_noise_study_trains_compares_and_goes_on(tmp_path) -> None:
 
     channels = ((4, 8), (8, 8), (16, 8), (32, 8), (64, 4))
     config = replace(TINY, size=64, channels=channels, d_channels=channels, steps=2)
-    result = noise_study(tmp_path / "runs", tmp_path / "out", config=config, samples=150, n_images=150)
+    result = noise_study(tmp_path / "runs", tmp_path / "out", config=config, samples=40, n_images=40)
     assert list(result["rows"]) == ["without noise", "with noise", "switched off"]
     assert all(row["frechet"] > 0 and list(row["labels"]) == list(WATCHED) for row in result["rows"].values())
     assert (tmp_path / "out" / "samples.png").is_file()
-    again = noise_study(tmp_path / "runs", tmp_path / "out", config=config, samples=150, n_images=150)
+    again = noise_study(tmp_path / "runs", tmp_path / "out", config=config, samples=40, n_images=40)
     assert again["rows"] == result["rows"]
 
     noisy = Generator(64, style_dim=8, n_mlp=1, channels=dict(channels))

@@ -15,7 +15,7 @@ from _golden import uint8_image
 from PIL import Image
 
 from pspnb.errors import ImageError, PspnbError
-from pspnb.files import images
+from pspnb.files import folders, images, label_maps
 
 PICTURE = uint8_image("picture", 12, 16, 3)
 
@@ -136,14 +136,14 @@ def test_labels_keep_class_numbers(saved):
     palette.putdata(classes.ravel().tolist())
     palette.putpalette([255 - i for i in range(57)])
     for image in (classes, palette, np.dstack([classes] * 3), classes.astype(np.uint16)):
-        read = images.read_labels(saved(image), n_classes=19)
+        read = label_maps.read_labels(saved(image), n_classes=19)
         assert np.asarray(read).ravel().tolist() == list(range(19))
     with pytest.raises(ImageError, match="class numbers 0 to 18.*found the value 19"):
-        images.read_labels(saved(np.full((2, 2), 19, np.uint8)), n_classes=19)
+        label_maps.read_labels(saved(np.full((2, 2), 19, np.uint8)), n_classes=19)
     with pytest.raises(ImageError, match="class numbers 0 to 18.*found the value 255"):
-        images.read_labels(saved(np.full((2, 2), 300, np.uint16)), n_classes=19)
+        label_maps.read_labels(saved(np.full((2, 2), 300, np.uint16)), n_classes=19)
     with pytest.raises(ImageError, match=r"x\.png: a label map has one channel.*mode RGB"):
-        images.read_labels(saved(PICTURE), n_classes=19)
+        label_maps.read_labels(saved(PICTURE), n_classes=19)
 
 
 def test_grey_images(saved):
@@ -224,15 +224,15 @@ def _touch(root, *names):
 
 def test_finding_images(tmp_path):
     _touch(tmp_path, "b.png", "A.JPG", "sub/c.webp", ".hidden.png", ".git/d.png", "notes.txt", "out/e.png")
-    found = images.find_images(tmp_path, exclude=tmp_path / "out")
+    found = folders.find_images(tmp_path, exclude=tmp_path / "out")
     assert [str(p.relative_to(tmp_path)) for p in found] == ["A.JPG", "b.png", "sub/c.webp"]
-    assert images.find_images(tmp_path / "b.png") == [tmp_path / "b.png"]
+    assert folders.find_images(tmp_path / "b.png") == [tmp_path / "b.png"]
 
 
 def test_output_names_cannot_collide(tmp_path):
     _touch(tmp_path, "a/x.png", "b/x.png", "x.jpg", "x.png", "X.JPEG", "x_jpg.png", "y.v2.png", "y.png")
-    inputs = images.find_images(tmp_path)
-    names = [str(name) for name in images.output_names(inputs, tmp_path)]
+    inputs = folders.find_images(tmp_path)
+    names = [str(name) for name in folders.output_names(inputs, tmp_path)]
     assert len({name.casefold() for name in names}) == len(inputs) == 8
     by_input = dict(zip((str(p.relative_to(tmp_path)) for p in inputs), names, strict=True))
     assert by_input["a/x.png"] == "a/x" and by_input["b/x.png"] == "b/x"

@@ -66,8 +66,9 @@ def test_encoders(monkeypatch, mode, packed) -> None:
         FaceEmbedder(embedding_dim=16, **net),
     ):
         fill_module(encoder)
-        x = normal(2, 3, 64, 64)
-        same(for_inference(encoder)(x), encoder(x))
+        x, fast = normal(2, 3, 64, 64), for_inference(encoder)
+        for _ in range(3):  # the second call lays out the weights
+            same(fast(x), encoder(x))
 
 
 @torch.no_grad()
@@ -126,5 +127,7 @@ def test_winograd_inside_the_networks(monkeypatch) -> None:
     same(for_inference(g).synthesize(w), g.synthesize(w))
     assert len(calls) == 2 * 5
     encoder = fill_module(WEncoder(style_dim=16, units=UNITS, widths=WIDTHS, input_size=64))
-    same(for_inference(encoder)(normal(2, 3, 64, 64)), encoder(normal(2, 3, 64, 64)))
-    assert len(calls) == 2 * 5 + 2 * 6
+    x, fast = normal(2, 3, 64, 64), for_inference(encoder)
+    for _ in range(2):
+        same(fast(x), encoder(x))
+    assert len(calls) == 2 * 5 + 2 * 6, "from the second call on"

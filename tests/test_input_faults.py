@@ -11,7 +11,7 @@ from PIL import Image
 from pspnb.align import Face, FaceDetector, align_file, upright_face
 from pspnb.device import pick_device
 from pspnb.errors import AlignError, ImageError, PspnbError
-from pspnb.files import images
+from pspnb.files import folders, images, label_maps
 from pspnb.transforms import CELEBA_COLOURS, labels_of_colours, merge_part_masks
 
 LABELS = (np.arange(40 * 40).reshape(40, 40) // 85).astype(np.uint8)
@@ -29,7 +29,7 @@ def test_pictures_of_other_endings_are_tried_and_named(tmp_path):
     Image.fromarray(uint8_image("y", 8, 8, 3)).save(tmp_path / "b.avif")
     Image.fromarray(uint8_image("y", 8, 8, 3)).save(tmp_path / "c.jp2")
     (tmp_path / "notes.txt").write_text("x")
-    found = images.find_images(tmp_path)
+    found = folders.find_images(tmp_path)
     assert [path.name for path in found] == ["b.avif", "c.jp2", "phone.HEIC", "really_png.heic"]
     for name in ("really_png.heic", "b.avif", "c.jp2"):
         assert images.read_image(tmp_path / name).size == (8, 8)
@@ -55,7 +55,7 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (root / "out").symlink_to(tmp_path / "out")
     (tmp_path / "out").mkdir()
     Image.fromarray(uint8_image("x", 8, 8, 3)).save(tmp_path / "out" / "y.png")
-    found = images.find_images(root, exclude=tmp_path / "out")
+    found = folders.find_images(root, exclude=tmp_path / "out")
     assert len(found) == 1 and found[0].name == "x.png"
 
 
@@ -73,7 +73,7 @@ def saved(tmp_path):
 
 
 def _read(path, n_classes=19):
-    return np.asarray(images.read_labels(path, n_classes=n_classes))
+    return np.asarray(label_maps.read_labels(path, n_classes=n_classes))
 
 
 def test_maps_in_the_published_colours(saved):
@@ -120,15 +120,15 @@ def test_the_parts_of_celebamask(saved, tmp_path):
     parts["skin"] = parts["skin"] | parts["hair"]  # the skin goes on under the hair, which wins
     saved(np.where(parts["skin"], 255, 0).astype(np.uint8), "00012_skin.png")
     expected = np.where(np.isin(LABELS, (1, 4, 13)), LABELS, 0)
-    assert np.array_equal(np.asarray(images.read_part_masks(tmp_path, "00012")), expected)
+    assert np.array_equal(np.asarray(label_maps.read_part_masks(tmp_path, "00012")), expected)
     assert np.array_equal(merge_part_masks(parts), expected)
     with pytest.raises(ImageError, match="found the value 255; one part of a CelebAMask-HQ map"):
         _read(tmp_path / "00012_hair.png")
     with pytest.raises(ImageError, match="expected masks named 7_hair.png"):
-        images.read_part_masks(tmp_path, "7")
+        label_maps.read_part_masks(tmp_path, "7")
     saved(np.zeros((3, 3), np.uint8), "00013_nostril.png")
     with pytest.raises(ImageError, match="00013: expected masks named among background, skin"):
-        images.read_part_masks(tmp_path, "00013")
+        label_maps.read_part_masks(tmp_path, "00013")
     with pytest.raises(ValueError, match="expected masks of one size"):
         merge_part_masks({"skin": np.zeros((2, 2), bool), "hair": np.zeros((2, 3), bool)})
 

@@ -117,6 +117,26 @@ def test_mix_leaves_its_arguments_alone(psp, x):
     assert torch.equal(codes, before)
 
 
+def test_styles_without_a_replacement_become_zero(psp, x):
+    """As published; the others stay."""
+    codes = psp.encode(x)
+    mixed = psp.mix(codes, [0, 9])
+    assert (mixed[:, [0, 9]] == 0).all() and torch.equal(mixed[:, 1:9], codes[:, 1:9])
+
+
+def test_alpha_is_the_share_of_the_replacement(psp, x):
+    codes, inject = psp.encode(x), torch.ones(1, 10, 16)
+    mixed = psp.mix(codes, [3], inject, alpha=0.25)
+    torch.testing.assert_close(mixed[:, 3], 0.25 + 0.75 * codes[:, 3])
+
+
+@pytest.mark.parametrize("shape", [(10, 10, 16), (1, 11, 16), (1, 9, 16)])
+def test_replacements_of_another_shape_are_refused(psp, x, shape):
+    """Ten codes for three images as well, though ten is the number of styles."""
+    with pytest.raises(ValueError, match=r"expected inject_latent of shape \(3, 10, 16\), got \(1"):
+        psp.mix(psp.encode(x), [0], torch.zeros(shape))
+
+
 def test_sample(psp, x):
     ys = psp.sample(x, n=4, layers=range(7, 10), seed=1)
     assert ys.shape == (3, 4, 3, 64, 64)

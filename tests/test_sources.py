@@ -12,7 +12,8 @@ from PIL import Image
 from pspnb import cli, transforms
 from pspnb.classes import CLASS_ID
 from pspnb.errors import ImageError
-from pspnb.files.images import read_labels, read_mask
+from pspnb.files.images import read_mask
+from pspnb.files.label_maps import read_labels
 from pspnb.tasks import TASKS, Masked
 from pspnb.transforms import HOLES, draw_strokes, random_holes, squared, triangular_mask
 from pspnb.transforms.strokes import PARTS

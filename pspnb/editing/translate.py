@@ -18,11 +18,12 @@ from PIL import Image
 from torch import Tensor
 
 from pspnb.checks import at_least, between, seed_in_range
-from pspnb.editing.codes import CodesFile, checked, is_codes_file, read_codes, read_direction
+from pspnb.editing.codes import CodesFile, is_codes_file, read_direction
 from pspnb.editing.edits import Edits, planned_edits
 from pspnb.editing.named import named_shift
-from pspnb.errors import ImageError, LoadError, PspnbError
-from pspnb.files.folders import FORMATS, Job, Report, failed, plan_jobs
+from pspnb.editing.readers import CodesReader, ImageReader, one_code
+from pspnb.errors import ImageError, PspnbError
+from pspnb.files.folders import FORMATS, Job, Report, failed
 from pspnb.files.images import read_mask, to_image, write_image
 from pspnb.files.progress import progress_bar
 from pspnb.models.base import Translator
@@ -124,7 +125,7 @@ def translate(
         psp,
         task,
         n_samples=n_samples,
-        other=None if mix is None else _one_code(psp, mix, task, fit),
+        other=None if mix is None else one_code(psp, mix, task, fit),
         layers=layers,
         alpha=alpha,
         seed=seed,
@@ -133,8 +134,8 @@ def translate(
         shift=named_shift(psp.decoder, edits, directions=directions) if edits else None,
     )
     endings = [f"_sample{i}.{image_format}" for i in range(n_samples)] if n_samples else [f".{image_format}"]
-    reader = _CodesReader(psp, source) if is_codes_file(source) else _ImageReader(psp, source, task, fit)
-    if side_by_side and isinstance(reader, _CodesReader):
+    reader = CodesReader(psp, source) if is_codes_file(source) else ImageReader(psp, source, task, fit)
+    if side_by_side and isinstance(reader, CodesReader):
         raise PspnbError("--side-by-side needs input images, and this is a file of codes")
     draw = _Drawing(psp, reader, planned, resize, side_by_side)
     store = CodesFile(codes, psp) if codes is not None else None
@@ -188,7 +189,7 @@ class _Drawing:
     """From inputs to pictures: which model, what is done to the codes, and how a result is shown."""
 
     psp: Translator
-    reader: _ImageReader | _CodesReader
+    reader: ImageReader | CodesReader
     edits: Edits
     resize: int | None
     side_by_side: bool
@@ -213,7 +214,7 @@ class _Drawing:
     def image(self, x: Tensor, picture: Float[Tensor, " 3 h h"]) -> Image.Image:
         """The result as it is written, where asked for with its input on the left. ImageError when it is not finite."""
         result = to_image(picture)
-        if not self.side_by_side or isinstance(self.reader, _CodesReader):
+        if not self.side_by_side or isinstance(self.reader, CodesReader):
             return result
         sheet = Image.new("RGB", (2 * result.width, result.height))
         sheet.paste(shown(x, self.reader.task).resize(result.size, Image.Resampling.BICUBIC), (0, 0))
@@ -236,20 +237,6 @@ def _with_options(task: Task, factor: int | None, mask: str | os.PathLike | None
         raise PspnbError(str(error) if mask is None else f"{mask}: {error}") from error
 
 
-def _one_code(psp: Translator, path: str | os.PathLike, task: Task, fit: Fit | None) -> Float[Tensor, " n d"]:
-    """The code of the picture, or in the file, that others are mixed with. PspnbError when it is not one."""
-    if is_codes_file(path):
-        codes = read_codes(path)
-        if len(codes) != 1:
-            raise PspnbError(f"{path}: expected one code to mix with, found {len(codes)}")
-        return checked(next(iter(codes.values())), psp, str(path))
-    if not Path(path).is_file():
-        raise ImageError(f"{path}: expected a picture, or a file of one code, to mix with; no such file")
-    reader = _ImageReader(psp, path, task, fit)
-    x = reader.read(Job(Path(path), "", ()))
-    return reader.codes(x[None].to(psp.latent_avg.device))[0][0]
-
-
 def _batches(jobs: list[Job], size: int) -> Iterator[list[Job]]:
     for start in range(0, len(jobs), size):
         yield jobs[start : start + size]
@@ -258,46 +245,3 @@ def _batches(jobs: list[Job], size: int) -> Iterator[list[Job]]:
 def _default_batch(psp: Translator) -> int:
     """On a CPU one 1024 px picture at a time keeps the memory below 3 GB, and a larger batch is not faster."""
     return 1 if psp.latent_avg.device.type == "cpu" and psp.decoder.size > 256 else 8
-
-
-class _ImageReader:
-    """Pictures, prepared as the task wants them."""
-
-    def __init__(self, psp: Translator, source: str | os.PathLike, task: Task, fit: Fit | None):
-        self.psp, self.source, self.task, self.fit = psp, source, task, fit
-
-    def jobs(self, output: str | os.PathLike, endings: Sequence[str]) -> list[Job]:
-        return plan_jobs(self.source, output, endings=endings)
-
-    def read(self, job: Job) -> Float[Tensor, " c s s"]:
-        picture = self.task.source.read(job.source)
-        try:
-            return self.task.prepare(picture, self.psp.input_size, fit=self.fit)
-        except ValueError as error:
-            raise ImageError(f"{job.source}: {error}") from error
-
-    def codes(self, x: Float[Tensor, " b c s s"]) -> tuple[Float[Tensor, " b n d"], Float[Tensor, " b f g g"] | None]:
-        return self.psp.read(x)
-
-
-class _CodesReader:
-    """Codes from a file, to be drawn as they are."""
-
-    def __init__(self, psp: Translator, source: str | os.PathLike):
-        self.psp, self.path = psp, Path(source)
-        self.tensors = read_codes(self.path)
-
-    def jobs(self, output: str | os.PathLike, endings: Sequence[str]) -> list[Job]:
-        names = sorted(self.tensors)
-        if bad := [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts or not name]:
-            raise LoadError(
-                f"{self.path}: expected names of pictures, found {bad[0]!r}, which leaves the output folder"
-            )
-        outputs = [tuple(Path(output) / f"{name}{ending}" for ending in endings) for name in names]
-        return [Job(self.path, name, paths) for name, paths in zip(names, outputs, strict=True)]
-
-    def read(self, job: Job) -> Float[Tensor, " n d"]:
-        return checked(self.tensors[job.name], self.psp, f"{self.path}: {job.name}")
-
-    def codes(self, x: Float[Tensor, " b n d"]) -> tuple[Float[Tensor, " b n d"], None]:
-        return x, None

@@ -39,6 +39,11 @@ def commit() -> str:
     return short.stdout.strip() + ("-dirty" if dirty.returncode else "")
 
 
+def whereabouts(name: str) -> str:
+    """What to write down of where a network came from: a shipped name as it is, a file or folder with its whole path."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
 def hardware(device: str = "cpu") -> str:
     """One line: the GPU's name, or the processor, and how many threads torch uses."""
     if device.startswith("cuda") and torch.cuda.is_available():

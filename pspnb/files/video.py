@@ -21,7 +21,8 @@ from PIL import Image
 
 from pspnb.checks import above_zero
 from pspnb.errors import ImageError, VideoError
-from pspnb.files.images import find_images, read_image
+from pspnb.files.folders import find_images
+from pspnb.files.images import read_image
 
 if TYPE_CHECKING:
     from av.container import InputContainer

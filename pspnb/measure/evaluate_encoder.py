@@ -1,4 +1,4 @@
-"""Judging one model, of any size and task, on any pictures: `pspnb evaluate RUN_OR_NAME --data FOLDER`.
+"""Judging one model, of any size and task, on any pictures: `pspnb evaluate MODEL --data FOLDER`.
 
 The columns of Table 1, with the shipped instruments for models of Facets, with LPIPS and a face-recognition file for others.
 Chapters: "Ablations", "Training the encoder".

@@ -10,7 +10,6 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from pspnb.device import pick_device
 from pspnb.errors import PspnbError
 from pspnb.files.atomic import write_bytes
 from pspnb.files.pictures import grid, write_png
-from pspnb.files.provenance import commit, hardware
+from pspnb.files.provenance import stamp
 from pspnb.measure.answer_key import draw_z, synthesize
 from pspnb.measure.factor_errors import factor_errors
 from pspnb.measure.gate import GATE, GATE_SEED, SHIPPED, Limit, Verdict, judge, measure
@@ -58,7 +57,7 @@ def evaluate_generator(
     """
     if n < 16:
         raise PspnbError(f"expected at least 16 z to judge a generator by, got {n}")
-    started = time.monotonic()
+    started, made = time.monotonic(), stamp(seed=seed, device=str(device))
     z = draw_z(generator, n, seed=seed)
     pairs = measure_pairs(generator, instruments, z, device=device, progress=progress)
     rows = measure(pairs, rounds=rounds)
@@ -74,14 +73,7 @@ def evaluate_generator(
     write_sheets(generator, z, out, device=device)
     if train is not None:
         write_nearest(generator, z, train, out, device=device)
-    result["provenance"] = {
-        "commit": commit(),
-        "seed": seed,
-        "samples": n,
-        "device": hardware(str(device)),
-        "seconds": round(time.monotonic() - started, 1),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-    }
+    result["provenance"] = made | {"samples": n, "seconds": round(time.monotonic() - started, 1)}
     write_bytes(out / "metrics.json", (json.dumps(finite(result), indent=1, allow_nan=False) + "\n").encode())
     return result
 

@@ -64,9 +64,9 @@ def bootstrap_interval(
     """Mean of `values` and its percentile bootstrap interval: (mean, low, high)."""
     generator = torch.Generator().manual_seed(seed)
     values = values.double()
-    means = torch.stack(
-        [values[torch.randint(len(values), (len(values),), generator=generator)].mean() for _ in range(rounds)]
-    )
+    n, at_once = len(values), max(1, 2**22 // len(values))  # rounds at once: within 64 MB
+    parts = [min(at_once, rounds - start) for start in range(0, rounds, at_once)]
+    means = torch.cat([values[torch.randint(n, (part, n), generator=generator)].mean(dim=1) for part in parts])
     low, high = torch.quantile(means, torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)).tolist()
     return float(values.mean()), low, high
 

@@ -4,9 +4,9 @@ What is gained, and where (shares are of a 1024 px inversion on one thread, `ben
   * styles and demodulation are multiplied into the weights where these are smaller than the feature map, the bias is added by
     the convolution, noise and leaky ReLU work in place: two passes over each feature map of the generator instead of six;
   * large 3x3 convolutions take Winograd's form (`winograd`), a quarter of the multiplications;
-  * weights that never change are laid out for oneDNN once, where the ordinary layer does it in every call; batch norms behind
-    a convolution become part of it; the last convolution of a map2style network, of whose nine taps five see only the
-    padding, is a linear layer.
+  * weights that never change are laid out for oneDNN once (in the second call, so that a single image doesn't wait for it),
+    where the ordinary layer does it in every call; batch norms behind a convolution become part of it; the last convolution
+    of a map2style network, of whose nine taps five see only the padding, is a linear layer.
 The numbers are the same up to the order of sums. Chapter: "The architecture".
 """
 
@@ -37,8 +37,8 @@ def for_inference(net: Net) -> Net:
 
     `net` is a `PSP`, a `Generator`, an encoder or a `FaceEmbedder`, in float32 on a CPU; it is left as it is and shares its
     parameters with the result, which has the same class and is called in the same way, but can't be trained or saved.
-    Changes of the weights of `net` show in the result only in part: prepare again. Takes about as long as one image at
-    1024 px and as much memory again as the encoder's weights. ValueError for other devices and number formats.
+    Changes of the weights of `net` show in the result only in part: prepare again. From the second call on it needs as
+    much memory again as the encoder's weights. ValueError for other devices and number formats.
     """
     for name, p in net.named_parameters():
         if p.device.type != "cpu" or p.dtype != torch.float32:
@@ -70,13 +70,15 @@ class PackedConv(nn.Module):
             scale = norm.weight.detach() * torch.rsqrt(variance + norm.eps)
             weight, bias = weight * scale[:, None, None, None], (bias - mean) * scale + norm.bias.detach()
         self.stride, self.padding, self.slope = list(conv.stride), list(cast(tuple, conv.padding)), slope
-        self.winograd = Winograd(weight) if _suits_winograd(conv) else None
-        self.packed = has_onednn()
-        if self.packed:
-            weight = torch.ops.mkldnn._reorder_convolution_weight(weight, self.padding, self.stride, [1, 1], 1, None)
         self.weight, self.bias = weight, bias  # plain attributes: not part of any state dict
+        self.suits_winograd = _suits_winograd(conv)
+        self.used = self.packed = False
+        self.winograd: Winograd | None = None
 
     def forward(self, x: Float[Tensor, " b i h w"]) -> Float[Tensor, " b o h2 w2"]:
+        if self.used and not self.packed and self.winograd is None:
+            self._lay_out(_worth_winograd(x))
+        self.used = True
         if self.winograd is not None and _worth_winograd(x):
             parts = [self.winograd(x[i : i + 1]) for i in range(len(x))]
             y = (parts[0] if len(parts) == 1 else torch.cat(parts)).add_(self.bias[:, None, None])
@@ -88,6 +90,15 @@ class PackedConv(nn.Module):
             )
         y = F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
         return y if self.slope is None else F.leaky_relu_(y, self.slope)
+
+    def _lay_out(self, many_tiles: bool) -> None:
+        if self.suits_winograd and many_tiles:
+            self.winograd = Winograd(self.weight)
+        elif has_onednn():
+            self.weight = torch.ops.mkldnn._reorder_convolution_weight(
+                self.weight, self.padding, self.stride, [1, 1], 1, None
+            )
+            self.packed = True
 
 
 def _suits_winograd(conv: nn.Conv2d) -> bool:

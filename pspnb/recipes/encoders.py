@@ -5,7 +5,6 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pspnb.checks import given
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
-from pspnb.files.provenance import hardware
+from pspnb.files.provenance import hardware, whereabouts
 from pspnb.losses import IdentityLoss, LossTerm, LossWeights, LPIPSLoss, build_terms
 from pspnb.models.base import Translator
 from pspnb.models.load import load_generator, load_identity, load_translator
@@ -25,6 +23,7 @@ from pspnb.models.zoo import load_shipped
 from pspnb.nn.stylegan2 import Generator
 from pspnb.recipes.recipe import EncoderRecipe
 from pspnb.recipes.scales import FACETS64, FFHQ1024, Scale, scale_named
+from pspnb.recipes.schedule import Schedule, schedule_of
 from pspnb.recipes.starts import images_seen, start_from, start_from_recognition
 from pspnb.recipes.variants import build_psp, encoder_architecture, loss_weights, variant_named
 from pspnb.tasks import Task, task_named
@@ -35,17 +34,8 @@ from pspnb.training.encoder_config import EncoderConfig
 from pspnb.training.loop import Outcome
 from pspnb.training.pictures import folder_arrays, paired_arrays
 
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How long, in what batches, with which optimiser."""
-
-    batch: int
-    config: EncoderConfig
-
-
 # (scale, preset) -> schedule.
-TRAINING: Mapping[tuple[str, str], Schedule] = MappingProxyType(
+TRAINING: Mapping[tuple[str, str], Schedule[EncoderConfig]] = MappingProxyType(
     {
         # Batch as published, rate above the paper's text (1e-3). Measured on an earlier generator, training loss after 10,400
         # images in batches of 16: .455 at 1e-3, .427 at 3e-3, .422 at 1e-2; in batches of 8: .421 at 3e-3. We average instead
@@ -87,20 +77,6 @@ SECOND_PART: Mapping[str, Any] = MappingProxyType({"steps": 6000, "batch": 16, "
 VALIDATION_IMAGES = 500
 
 
-def schedule_of(recipe: EncoderRecipe) -> Schedule:
-    """The schedule of the recipe's scale and preset, with what the recipe says of it. PspnbError where there is none."""
-    key = (scale_named(recipe.scale).name, recipe.preset or "cpu")
-    if key not in TRAINING:
-        there = ", ".join(scale for scale, preset in TRAINING if preset == key[1])
-        raise PspnbError(f"expected preset {key[1]} for a scale among {there}, got {key[0]!r}")
-    usual = TRAINING[key]
-    said = given(replay=recipe.replay, steps=recipe.steps, lr=recipe.lr, decay_from=recipe.decay_from)
-    return Schedule(
-        batch=usual.batch if recipe.batch is None else recipe.batch,
-        config=replace(usual.config, compile=recipe.compile, **said),
-    )
-
-
 def train_encoder(
     recipe: EncoderRecipe,
     *,
@@ -117,7 +93,7 @@ def train_encoder(
     """
     device = pick_device(device)
     task, variant, scale = task_named(recipe.task), variant_named(recipe.variant), scale_named(recipe.scale)
-    schedule, seed = schedule_of(recipe), recipe.seed or 0
+    schedule, seed = schedule_of(recipe, TRAINING), recipe.seed or 0
     weights = loss_weights(task, variant, recipe.lambdas)
     trained = None if recipe.init is None else load_translator(recipe.init)
     generator, distance, recognition = _networks(scale, recipe, weights, trained)
@@ -157,10 +133,9 @@ def train_encoder(
 
 
 def _where(scale: Scale, recipe: EncoderRecipe) -> str:
-    """What to write down of where the generator came from: a shipped name as it is, a file or folder with its whole path."""
+    """What to write down of where the generator came from."""
     usual = scale.shipped("generator") if scale.own_world else recipe.init
-    where = str(usual if recipe.generator is None else recipe.generator)
-    return str(Path(where).resolve()) if Path(where).exists() else where
+    return whereabouts(str(usual if recipe.generator is None else recipe.generator))
 
 
 def facets_losses(

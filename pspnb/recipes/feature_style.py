@@ -6,7 +6,6 @@ Feature-Style encoder".
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,10 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from pspnb.checks import given
 from pspnb.device import pick_device
 from pspnb.errors import PspnbError
-from pspnb.files.provenance import hardware
+from pspnb.files.provenance import hardware, whereabouts
 from pspnb.losses import (
     FeatureStyleLoss,
     FeatureStyleWeights,
@@ -40,12 +38,14 @@ from pspnb.recipes.feature_style_variants import (
 )
 from pspnb.recipes.recipe import EncoderRecipe
 from pspnb.recipes.scales import FACETS64, FFHQ1024, Scale, scale_named
+from pspnb.recipes.schedule import Schedule, schedule_of
 from pspnb.tasks import TASKS
 from pspnb.training.arrays import split_arrays
 from pspnb.training.callbacks import TensorBoard
 from pspnb.training.data import Batches, PairArrays
+from pspnb.training.encoder import every_of
 from pspnb.training.feature_style import FeatureStyleConfig, FeatureStyleStepper
-from pspnb.training.loop import Every, Outcome, fit
+from pspnb.training.loop import Outcome, fit
 from pspnb.training.mixed_batches import Images, MixedBatches
 from pspnb.training.pictures import folder_arrays
 from pspnb.training.processes import processes
@@ -53,26 +53,18 @@ from pspnb.training.processes import processes
 WORLD = "world2"  # whose generator, instruments and people the book's own scale takes
 
 
-@dataclass(frozen=True, kw_only=True)
-class FeatureSchedule:
-    """How long, in what batches, with which optimiser."""
-
-    batch: int
-    config: FeatureStyleConfig
-
-
 # (scale, preset) -> schedule.
-TRAINING: Mapping[tuple[str, str], FeatureSchedule] = MappingProxyType(
+TRAINING: Mapping[tuple[str, str], Schedule[FeatureStyleConfig]] = MappingProxyType(
     {
         # A quarter of the paper's images in larger batches, at a higher rate; the average of the weights is kept.
-        (FACETS64.name, "cpu"): FeatureSchedule(
+        (FACETS64.name, "cpu"): Schedule(
             batch=8,
             config=FeatureStyleConfig(
                 steps=15_000, lr=1e-3, average=0.998, bf16=True, validate_every=500, checkpoint_every=500
             ),
         ),
         # As many images as in the paper.
-        (FACETS64.name, "gpu"): FeatureSchedule(
+        (FACETS64.name, "gpu"): Schedule(
             batch=64,
             config=FeatureStyleConfig(
                 steps=7_500,
@@ -87,25 +79,11 @@ TRAINING: Mapping[tuple[str, str], FeatureSchedule] = MappingProxyType(
             ),
         ),
         # The paper's: 12 epochs of 10,000 steps, two real and two synthetic images each, 1e-4.
-        (FFHQ1024.name, "cpu"): FeatureSchedule(
+        (FFHQ1024.name, "cpu"): Schedule(
             batch=4, config=FeatureStyleConfig(steps=120_000, lr=1e-4, bf16=True)
         ),
     }
 )  # fmt: skip
-
-
-def schedule_of(recipe: EncoderRecipe) -> FeatureSchedule:
-    """The schedule of the recipe's scale and preset, with what the recipe says of it. PspnbError where there is none."""
-    key = (scale_named(recipe.scale).name, recipe.preset or "cpu")
-    if key not in TRAINING:
-        there = ", ".join(scale for scale, preset in TRAINING if preset == key[1])
-        raise PspnbError(f"expected preset {key[1]} for a scale among {there}, got {key[0]!r}")
-    usual = TRAINING[key]
-    said = given(replay=recipe.replay, steps=recipe.steps, lr=recipe.lr)
-    return FeatureSchedule(
-        batch=usual.batch if recipe.batch is None else recipe.batch,
-        config=replace(usual.config, compile=recipe.compile, **said),
-    )
 
 
 def train_feature_style(
@@ -119,12 +97,12 @@ def train_feature_style(
 ) -> Outcome:
     """Train a Feature-Style encoder in the folder `out`; see `pspnb.training.loop.fit` for what it writes.
 
-    Of the recipe, task, `sources`, `init` and `decay_from` are not read. The book's own scale needs nothing, others need
+    Of the recipe, task, `sources` and `init` are not read. The book's own scale needs nothing, others need
     `generator` and `identity` (files), and `data`, a folder of pictures. Raises PspnbError on user errors.
     """
     device, scale = pick_device(device), scale_named(recipe.scale)
     name = PLAIN if recipe.variant == EncoderRecipe.variant else recipe.variant
-    variant, schedule, seed = variant_named(name), schedule_of(recipe), recipe.seed or 0
+    variant, schedule, seed = variant_named(name), schedule_of(recipe, TRAINING), recipe.seed or 0
     weights = loss_weights(variant, recipe.lambdas, scale=scale)
     generator, where = _generator(scale, recipe)
     model = build_feature_style(variant, generator=generator, scale=scale, seed=seed).to(device)
@@ -149,13 +127,7 @@ def train_feature_style(
         "architecture": encoder_architecture(variant, scale=scale, generator=generator),
         "start_from_latent_avg": True,
     }
-    config = schedule.config
-    every = Every(
-        log=config.log_every,
-        pictures=config.picture_every,
-        validate=0 if held_out is None else config.validate_every,
-        checkpoint=config.checkpoint_every,
-    )
+    every = every_of(schedule.config, validates=held_out is not None)
     callbacks = [TensorBoard(Path(out) / "tensorboard")] if tensorboard else []
     return fit(stepper, out, about=about, every=every, callbacks=callbacks, resume=resume, progress=progress)
 
@@ -195,7 +167,7 @@ def _generator(scale: Scale, recipe: EncoderRecipe) -> tuple[Generator, str]:
             "expected --generator FILE and --identity FILE: official weights are not shipped (see `pspnb models`)"
         )
     where = f"{WORLD}/generator" if recipe.generator is None else str(recipe.generator)
-    return load_generator(where), str(Path(where).resolve()) if Path(where).exists() else where
+    return load_generator(where), whereabouts(where)
 
 
 def _arrays(scale: Scale, recipe: EncoderRecipe, *, progress: bool) -> tuple[PairArrays, PairArrays | None]:

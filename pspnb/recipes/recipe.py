@@ -36,14 +36,16 @@ class EncoderRecipe:
 
     task: str
     """Name of the task."""
-    scale: Annotated[str, arg(help=_SCALE_HELP)] = FACETS64.name
-    variant: str = "psp"
-    """Tasks: psp, a baseline (w, naive_wplus), or an ablation (no_id, no_lpips, wide_heads, ...); feature_style: an ablation
-    (without_f, only_real, k5, ...), default: the paper's encoder; a wrong name lists all."""
+    scale: Annotated[str, arg(help=_SCALE_HELP, metavar="SCALE")] = FACETS64.name
+    variant: Annotated[str, arg(metavar="NAME")] = "psp"
+    """Tasks: psp, a baseline (w, naive_wplus), or an ablation (no_id, no_lpips, wide_heads, ...);
+    feature_style: psp stands for the paper's encoder, or an ablation (without_f, only_real, k5, ...).
+    A wrong name lists all."""
     data: Annotated[Path | None, option("FOLDER")] = None
-    """Tasks: folder of training images (targets); default: Facets."""
+    """Tasks: folder of training images (targets); default: Facets, synthetic portraits."""
     sources: Annotated[Path | None, option("FOLDER")] = None
-    """Tasks: folder of input images (label maps, sketches), with the same file names as the targets."""
+    """Tasks: folder of input images (label maps, sketches), with the same file names as the targets; default: made from the
+    targets."""
     validation: Annotated[Path | None, option("FOLDER")] = None
     """Tasks: folder of validation images, to choose the best checkpoint; default: those of Facets, or none with --data."""
     generator: Annotated[str | None, option("NAME_OR_FILE")] = None
@@ -65,7 +67,8 @@ class EncoderRecipe:
     replay: Annotated[bool | None, Suppress] = None
     """Record the step once as a CUDA graph and replay it; default: from the schedule."""
     preset: Annotated[Literal["cpu", "gpu"] | None, option("cpu|gpu")] = None
-    """Hyperparameters for a CPU or a GPU; default: as --device (tasks, feature_style: cpu)."""
+    """Generator, imitation, feature_style: hyperparameters for a CPU or a GPU; default: as --device
+    (feature_style: cpu)."""
     steps: Annotated[int | None, option("N")] = None
     """Number of training steps; default: from the recipe."""
     batch: Annotated[int | None, option("N")] = None

@@ -110,7 +110,7 @@ class Labels(Source):
         return replace(self, classes=n_classes)
 
     def read(self, path: str | os.PathLike) -> Picture:
-        from pspnb.files.images import read_labels
+        from pspnb.files.label_maps import read_labels
 
         return np.asarray(read_labels(path, n_classes=self.classes))
 

@@ -1,12 +1,11 @@
-"""Training an encoder on a frozen generator (pSp, section 3.3): its step, its state, and `fit_encoder`, which runs them.
+"""Training an encoder on a frozen generator (pSp, section 3.3): its steps, and `fit_encoder`, which runs them.
 
 Mixed precision, `channels_last`, `torch.compile`, accumulation and several processes are options of the one step. Chapter:
 "Training the encoder".
 """
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,21 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from pspnb.errors import PspnbError
 from pspnb.files.pictures import grid
 from pspnb.losses.terms import LossInputs, LossTerm, total_loss
 from pspnb.models.base import Translator
 from pspnb.models.psp import PSP
-from pspnb.models.runs import fingerprint
 from pspnb.nn.stylegan2 import NoiseSpec, noise_shapes
 from pspnb.training.callbacks import Callback, picture_rows
-from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.data import Batches, Pair
 from pspnb.training.encoder_config import EncoderConfig
+from pspnb.training.encoder_state import EncoderState
 from pspnb.training.graphs import Replayed, keep_gradients
-from pspnb.training.loop import Every, Outcome, Stepper, fit
+from pspnb.training.loop import Every, Outcome, fit
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
 from pspnb.training.processes import Processes, processes
-from pspnb.training.ranger import Ranger
 from pspnb.training.schedules import held_then_cosine
-
-# Options that a resumed run may change without becoming another run.
-_FREE = {"steps", "log_every", "picture_every", "validate_every", "checkpoint_every", "compile", "replay"}
 
 
 class _Translation(nn.Module):
@@ -50,8 +43,8 @@ class _Translation(nn.Module):
         return self.psp.decode(codes, noise=noise, resize=size), codes
 
 
-class EncoderStepper(Stepper):
-    """Model, optimiser and data position. `validation`: what is validated; None: nothing.
+class EncoderStepper(EncoderState):
+    """The steps of a run, its validation and its pictures. `validation`: what is validated; None: nothing.
 
     `losses` are those of pSp; an encoder of another kind is a subclass with its own `one_pass`, `_losses` and `_validated`.
     """
@@ -75,17 +68,8 @@ class EncoderStepper(Stepper):
             )
         if config.replay and (team.world > 1 or (config.noise == "random" and model.decoder.has_noise)):
             raise ValueError("expected one process and a generator without fresh noise, because replay=True")
-        self.model, self.batches, self.losses, self.config, self.team = model, batches, losses, config, team
-        self.validation, self.steps, self.batch = validation, config.steps, batches.batch
-        model.to(team.device)
-        model.decoder.requires_grad_(False)
-        model.decoder.zero_grad(set_to_none=True)
-        self.fingerprint = fingerprint(model.decoder)
-        if config.channels_last:
-            model.encoder.to(memory_format=torch.channels_last)  # the generator sees to its own
-        self.weights = [p for p in model.encoder.parameters() if p.requires_grad]
-        self.optimizer = _optimizer(self.weights, config)
-        self.average = [p.detach().clone() for p in self.weights] if config.average else None
+        super().__init__(model, batches, losses, config, team)
+        self.validation = validation
         self.translate: Any = team.wrap(self.one_pass())
         self.total_loss = total_loss
         self.replayed = Replayed(self._backward, device=team.device) if config.replay else None
@@ -116,7 +100,7 @@ class EncoderStepper(Stepper):
         self.optimizer.param_groups[0]["lr"] = self.rate_at(self.step)
         if self.replayed is not None:
             shown: Mapping[str, Tensor] = self.replayed({"source": pair.source, "target": pair.target})
-            self._move()
+            self.move()
             return shown
         self.optimizer.zero_grad(set_to_none=True)
         count = self.config.accumulate
@@ -130,7 +114,7 @@ class EncoderStepper(Stepper):
                 total, log = self._losses(part, start)
                 (total / count).backward()
             sums = {name: sums.get(name, 0) + value.detach().float() / count for name, value in log.items()}
-        self._move()
+        self.move()
         return sums
 
     def _backward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -139,16 +123,6 @@ class EncoderStepper(Stepper):
         total, log = self._losses(Pair(inputs["source"], inputs["target"]), 0)
         total.backward()
         return log
-
-    def _move(self) -> None:
-        """Step of the optimiser, and what follows it."""
-        self.optimizer.step()
-        if self.average is not None:
-            decay = min(
-                self.config.average, (1 + self.step) / (10 + self.step)
-            )  # keeps early random weights out of the average
-            torch._foreach_lerp_(self.average, [w.detach() for w in self.weights], 1 - decay)
-        self.step += 1
 
     def _losses(self, pair: Pair, first: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Losses of the rows of this step's batch that begin at `first`."""
@@ -204,7 +178,7 @@ class EncoderStepper(Stepper):
             raise ValueError(f"expected a validation batch for each of {self.team.world} processes, got fewer")
         sums: dict[str, Tensor] = {}
         images = torch.zeros((), device=self.team.device)
-        with self._evaluation():
+        with self.evaluation():
             for pair in validation.once(device=self.team.device, part=self.team.rank, parts=self.team.world):
                 with self._autocast():
                     log = self._validated(pair)
@@ -227,74 +201,9 @@ class EncoderStepper(Stepper):
         if self._latest is None:
             raise ValueError("expected at least one step before the pictures of one")
         pair = self._latest.part(slice(0, n))
-        with self._evaluation(), self._autocast():
+        with self.evaluation(), self._autocast():
             output = self.model(pair.source, resize=self._resize(pair))
         return picture_rows(pair.source, pair.target, output)
-
-    @contextmanager
-    def _evaluation(self) -> Iterator[None]:
-        """Evaluation mode and, where there are any, the averaged weights."""
-        self.model.eval()
-        kept = [w.detach().clone() for w in self.weights] if self.average is not None else None
-        try:
-            if self.average is not None:
-                torch._foreach_copy_([w.detach() for w in self.weights], self.average)
-            yield
-        finally:
-            if kept is not None:
-                torch._foreach_copy_([w.detach() for w in self.weights], kept)
-            self.model.train()
-
-    def is_finite(self) -> bool:
-        """Whether every weight is a number."""
-        norms = torch.stack(torch._foreach_norm([w.detach() for w in self.weights]))
-        return bool(norms.isfinite().all().item())
-
-    # ---- saving ------------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        """Everything a resumed run needs, as tensors and plain values."""
-        return self.identity() | {
-            "step": self.step,
-            "encoder": self.model.encoder.state_dict(),
-            "latent_avg": self.model.latent_avg,
-            "optimizer": self.optimizer.state_dict(),
-            "average": self._named(self.average),
-            "random": random_states(),
-            "best": self.best,
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`. PspnbError when the state is of a run with other options, data or generator."""
-        _check_same(state.get("identity"), self.identity()["identity"])
-        self.model.encoder.load_state_dict(state["encoder"])
-        self.model.latent_avg.copy_(state["latent_avg"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            torch._foreach_copy_(self.average, list(state["average"].values()))
-        restore_random_states(state["random"])
-        self.step, self.best = state["step"], state["best"]
-
-    def best_state(self) -> dict[str, Any]:
-        """The encoder to use (with the averaged weights where there are any), and what it belongs to."""
-        encoder = dict(self.model.encoder.state_dict()) | (self._named(self.average) or {})
-        state = {"step": self.step, "best": self.best, "encoder": encoder, "latent_avg": self.model.latent_avg}
-        return self.identity() | state
-
-    def _named(self, weights: list[Tensor] | None) -> dict[str, Tensor] | None:
-        """Tensors in the order of `weights`, by the names of the encoder's parameters."""
-        names = [name for name, p in self.model.encoder.named_parameters() if p.requires_grad]
-        return None if weights is None else dict(zip(names, weights, strict=True))
-
-    def identity(self) -> dict[str, Any]:
-        """What makes this run this run and no other."""
-        options = {name: value for name, value in asdict(self.config).items() if name not in _FREE}
-        if self.config.decay_from < 1:
-            options["steps"] = self.config.steps  # the schedule depends on it
-        data = {"task": self.batches.task.name, "images": len(self.batches), "size": self.batches.arrays.size}
-        data |= {"batch": self.batches.batch, "seed": self.batches.seed}
-        weights = {f"weight of {term.name}": term.weight for term in self.losses}
-        return {"identity": {**options, **data, **weights, "generator": self.fingerprint}}
 
 
 def fit_encoder(
@@ -314,36 +223,22 @@ def fit_encoder(
     """Train the encoder of `model` in place, on `device`, where the networks of `losses` must be already; leaves it in
     evaluation mode, with its latest weights. Writes the run folder `out`; see `pspnb.training.loop.fit` for it and the errors.
     """
-    every = Every(
-        log=config.log_every,
-        pictures=config.picture_every,
-        validate=0 if validation is None else config.validate_every,
-        checkpoint=config.checkpoint_every,
-    )
     return fit(
         EncoderStepper(model, batches, losses, config, validation=validation, team=processes(device)),
         out,
         about={"kind": "encoder", **(about or {})},
-        every=every,
+        every=every_of(config, validates=validation is not None),
         callbacks=callbacks,
         resume=resume,
         progress=progress,
     )
 
 
-def _check_same(before: Any, now: dict[str, Any]) -> None:
-    if not isinstance(before, dict):
-        raise PspnbError("expected the checkpoint of an encoder's training run, got one without its options")
-    changed = [
-        f"{name} was {before.get(name)}, is {now.get(name)}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
-    if changed:
-        raise PspnbError(f"expected the options that the run began with: {'; '.join(changed)}")
-
-
-def _optimizer(weights: list[nn.Parameter], config: EncoderConfig) -> torch.optim.Optimizer:
-    if config.optimizer == "ranger":
-        return Ranger(weights, lr=config.lr)
-    return torch.optim.Adam(weights, lr=config.lr)
+def every_of(config: EncoderConfig, *, validates: bool) -> Every:
+    """How often the loop does what, as a configuration says; without validation images it validates never."""
+    return Every(
+        log=config.log_every,
+        pictures=config.picture_every,
+        validate=config.validate_every if validates else 0,
+        checkpoint=config.checkpoint_every,
+    )

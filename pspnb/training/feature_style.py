@@ -111,7 +111,7 @@ class FeatureStyleStepper(EncoderStepper):
         if self._latest is None:
             raise ValueError("expected at least one step before the pictures of one")
         pair = self._latest.part(slice(0, n))
-        with self._evaluation(), self._autocast():
+        with self.evaluation(), self._autocast():
             by_codes, by_feature, *_ = BothInversions(self.model)(pair.source, self._resize(pair), "const")
         assert by_codes is not None
         return picture_rows(pair.source, by_codes, by_codes if by_feature is None else by_feature)

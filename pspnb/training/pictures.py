@@ -24,7 +24,9 @@ from pspnb import transforms
 from pspnb.errors import ImageError, PspnbError
 from pspnb.files.atomic import write_json
 from pspnb.files.cache import cache_folder
-from pspnb.files.images import find_images, read_grey, read_image, read_labels
+from pspnb.files.folders import find_images
+from pspnb.files.images import read_grey, read_image
+from pspnb.files.label_maps import read_labels
 from pspnb.files.progress import progress_bar
 from pspnb.files.reading import read_json
 from pspnb.tasks import Task
