@@ -76,7 +76,7 @@ bench: $(STAMP)
 	$(PY) benchmarks/training.py
 
 clean:
-	rm -rf _build book/figures/generated book/_static/vendor book/_static/lab/generated .pytest_cache .mypy_cache .ruff_cache
+	rm -rf _build book/figures/generated book/_static/vendor tests/vendor book/_static/lab/generated .pytest_cache .mypy_cache .ruff_cache
 	find book notebooks pspnb tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean

@@ -107,6 +107,23 @@ def test_a_grid_is_stored_as_a_small_faithful_jpeg(monkeypatch):
     assert np.abs(picture - rendered).mean() < 3 and exact.std() > 20
 
 
+def test_a_grid_says_where_its_pictures_lie(monkeypatch):
+    black = -torch.ones(6, 3, 8, 8)
+    for titles in (None, [*"abcdef"]):
+        figure = figures.image_grid(black, columns=3, titles=titles, row_titles=["first", "second"], cell=0.5)
+        encoded = base64.b64decode(_displayed(figure, monkeypatch)["image/jpeg"])
+        picture = Image.open(io.BytesIO(encoded))
+        name, numbers = picture.info["comment"].decode().split("=")
+        left, top, side, across, down = map(int, numbers.split(","))
+        dark = np.asarray(picture.convert("L")) < 40
+        assert name == "tiles" and side == 72
+        for row, column in np.ndindex(2, 3):
+            x, y = left + column * across, top + row * down
+            assert dark[y + 2 : y + side - 2, x + 2 : x + side - 2].all()
+            assert not dark[y + 2 : y + side - 2, x - 4 : x - 2].any()
+            assert not dark[y + side + 2 : y + side + 4, x : x + side].any()
+
+
 def test_frame_slider_takes_figures():
     grids = [figures.image_grid(torch.full((1, 3, 8, 8), v)) for v in (-1.0, 1.0)]
     first, second = figures.frame_slider(grids, ["black", "white"]).children[1].children

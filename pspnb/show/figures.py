@@ -84,7 +84,14 @@ def to_uint8(images: Float[Tensor, " *batch c h w"]) -> UInt8[np.ndarray, " *bat
 
 
 class PictureGrid(Figure):
-    """A figure that a notebook stores as JPEG: photograph-like pictures take a fifth of the bytes they take as PNG."""
+    """A figure that a notebook stores as JPEG: photograph-like pictures take a fifth of the bytes they take as PNG.
+
+    `tiles`: where the pictures lie, in inches: left and upper edge of the first, side, steps to the next column and row.
+    The file carries them in pixels as a comment, `tiles=14,6,137,146,146`, for pages that must not show a picture smaller
+    than one can see, and that turn what is around the pictures dark.
+    """
+
+    tiles: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         width, height = self.get_size_inches() * self.dpi
@@ -93,7 +100,8 @@ class PictureGrid(Figure):
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        data = base64.b64encode(_jpeg(_rendered(self))).decode("ascii")
+        comment = "tiles=" + ",".join(f"{round(v * self.dpi)}" for v in self.tiles) if self.tiles else ""
+        data = base64.b64encode(_jpeg(_rendered(self), comment)).decode("ascii")
         shown = {"image/jpeg": {"width": round(self.get_figwidth() * 96)}}  # CSS pixels
         display({"image/jpeg": data, "text/plain": str(self)}, raw=True, metadata=shown)
 
@@ -136,6 +144,7 @@ def image_grid(
     width = left + n_columns * cell + (n_columns - 1) * gap + 0.02
     height = head + n_rows * (cell + title) + (n_rows - 1) * gap + 0.02
     fig = PictureGrid(figsize=(width, height), dpi=STYLE["figure.dpi"])
+    fig.tiles = (left, head + title, cell, cell + gap, cell + title + gap)
     FigureCanvasAgg(fig)
     for r, row in enumerate(rows):
         bottom = height - head - (r + 1) * (cell + title) - r * gap
@@ -301,12 +310,14 @@ def _rendered(figure: Figure) -> UInt8[np.ndarray, " h w 3"]:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _jpeg(pixels: UInt8[np.ndarray, " h w 3"]) -> bytes:
+def _jpeg(pixels: UInt8[np.ndarray, " h w 3"], comment: str = "") -> bytes:
     """Without chroma subsampling, so that thin coloured lines and label maps stay sharp."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="jpeg", quality=92, subsampling=0, optimize=True)
+    Image.fromarray(pixels).save(
+        buffer, format="jpeg", quality=92, subsampling=0, optimize=True, comment=comment.encode()
+    )
     return buffer.getvalue()
 
 
