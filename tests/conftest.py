@@ -9,8 +9,27 @@ from _golden import FIXTURES
 
 # What `make test-fast` runs of every floor: together less than a minute. Tests in them that are marked slow are left out.
 FAST = {
-    *("nn_ops", "nn_state", "losses_properties", "losses_feature_style", "tasks", "transforms", "sources", "redraw", "ranger"),
-    *("world2_factors", "world2_mirror", "facets_factors", "facets_export", "prior", "sequences", "directions", "leakage"),
+    *(
+        "nn_ops",
+        "nn_state",
+        "losses_properties",
+        "losses_feature_style",
+        "tasks",
+        "transforms",
+        "sources",
+        "redraw",
+        "ranger",
+    ),
+    *(
+        "world2_factors",
+        "world2_mirror",
+        "facets_factors",
+        "facets_export",
+        "prior",
+        "sequences",
+        "directions",
+        "leakage",
+    ),
     *("images", "bad_input", "input_faults", "align", "video_files", "checkpoint_variants", "checkpoints_shipped"),
     *("feature_style", "inference", "inversion_feature", "precision", "metrics", "metrics_generator", "viz", "widgets"),
     *("translate_options", "cli_faults", "gpu_kit"),

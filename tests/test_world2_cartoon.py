@@ -91,5 +91,7 @@ def test_every_factor_that_a_photograph_shows_is_seen_in_a_cartoon():
 
 
 def test_an_unknown_style_is_refused():
-    with pytest.raises(Exception, match="photo.*cartoon"):  # by the check of types, where that is on, or by the renderer
+    with pytest.raises(
+        Exception, match="photo.*cartoon"
+    ):  # by the check of types, where that is on, or by the renderer
         render(sample_factors(0, 1), 64, style="oil")
