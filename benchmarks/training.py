@@ -123,7 +123,7 @@ class OurForm:
 
     def __init__(self, run: EncoderStepper, distance: nn.Module, identity: IdentityLoss) -> None:
         self.run, self.distance, self.identity = run, distance, identity
-        self.model, self.optimizer = run.model, run.optimizer
+        self.model, self.optimizer = run.model, run.optimizers[0]
         self.losses: Mapping[str, Tensor] = {}
 
     def close(self) -> None:

@@ -68,7 +68,10 @@ def test_every_task_overfits_one_batch(tmp_path, name):
     assert sum(losses[-5:]) / 5 < 0.6 * losses[0]
 
 
-@pytest.mark.parametrize("options", [{"bf16": True}, {"optimizer": "adam"}, {"noise": "const", "channels_last": False}])
+@pytest.mark.parametrize(
+    "options",
+    [{"bf16": True}, {"optimizer": "adam"}, {"optimizer": "muon"}, {"noise": "const", "channels_last": False}],
+)
 def test_options_of_the_same_loop(tmp_path, options, monkeypatch):
     monkeypatch.setattr("pspnb.training.precision.computes_in_bf16", lambda device: True)
     psp, _ = train(tmp_path, quick(40, lr=0.02, **options), batches=tiny_batches(n=4))

@@ -55,7 +55,7 @@ def train(out, config, *, task="frontalization", resume=False, kill=None):
 
 CONFIGS = {
     "published": {},
-    "all options": {"accumulate": 2, "average": 0.9, "decay_from": 0.5, "bf16": True, "optimizer": "adam"},
+    "all options": {"accumulate": 2, "average": 0.9, "decay_from": 0.5, "bf16": True, "optimizer": "muon"},
 }
 
 
@@ -148,7 +148,7 @@ def test_sigkill_at_random_moments(tmp_path):
     states = [load_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("whole", "killed")]
     assert states[0]["step"] == states[1]["step"] == steps
     assert equal(states[0]["encoder"], states[1]["encoder"])
-    moments = [state["optimizer"]["state"] for state in states]
+    moments = [state["optimizers"][0]["state"] for state in states]
     assert all(torch.equal(moments[0][i]["slow_buffer"], moments[1][i]["slow_buffer"]) for i in moments[0])
     logged = [line["step"] for line in read_journal(tmp_path / "killed" / "log.jsonl")]
     assert logged == list(range(1, steps + 1))

@@ -167,10 +167,26 @@ def train_imitation(
         config = replace(imitation_config(scale, preset, device=device), compile=compile, **given(**said))
     except ValueError as error:
         raise PspnbError(str(error)) from error
+    return fit_imitation(config, out=out, init=init, resume=resume, device=device, progress=progress)
+
+
+def fit_imitation(
+    config: ImitationConfig,
+    *,
+    out: str | Path,
+    init: str | Path | None = None,
+    resume: bool = False,
+    device: str | None = None,
+    lessons: Lessons | None = None,
+    progress: bool = True,
+) -> Path:
+    """`train_imitation` with a configuration of your own; `lessons` that are there already, on `device`, need no rendering."""
+    device, out = pick_device(device), Path(out)
     run = RunFolder(out)
     run.check_new(resume=resume)  # before minutes go into lessons, and so with what the run starts from
     start = None if init is None or run.begun() else _start(init)
-    stepper = ImitationStepper(config, _lessons(config, out, device), _trunk(device), device=device)
+    lessons = teach(config, out, device) if lessons is None else lessons
+    stepper = ImitationStepper(config, lessons, _trunk(device), device=device)
     if start is not None:
         stepper.start_from(start)
     every = Every(pictures=1000, checkpoint=500)
@@ -186,7 +202,7 @@ def _start(init: str | Path) -> dict[str, Any]:
     return load_checkpoint(RunFolder(path).latest if path.is_dir() else path)
 
 
-def _lessons(config: ImitationConfig, out: Path, device: str) -> Lessons:
+def teach(config: ImitationConfig, out: Path, device: str) -> Lessons:
     """The lessons of a run, rendered into its folder by all cores the first time."""
     name = f"lessons-v{RENDER_VERSION}-{config.n_images}-{config.size}-{config.even:g}-{config.seed}.safetensors"
     name = name if config.style == "photo" else f"{config.style}-{name}"

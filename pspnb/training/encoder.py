@@ -25,6 +25,7 @@ from pspnb.training.encoder_config import EncoderConfig
 from pspnb.training.encoder_state import EncoderState
 from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.loop import Every, Outcome, fit
+from pspnb.training.optimizers import set_rate
 from pspnb.training.order import step_generator
 from pspnb.training.precision import mixed_precision
 from pspnb.training.processes import Processes, processes
@@ -97,12 +98,13 @@ class EncoderStepper(EncoderState):
             self._pairs = self.batches.endless(self.step, device=self.team.device)
         pair = self._latest = next(self._pairs)
         self.model.train()
-        self.optimizer.param_groups[0]["lr"] = self.rate_at(self.step)
+        set_rate(self.optimizers, self.rate_at(self.step))
         if self.replayed is not None:
             shown: Mapping[str, Tensor] = self.replayed({"source": pair.source, "target": pair.target})
             self.move()
             return shown
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         count = self.config.accumulate
         length = self.batches.batch // (self.team.world * count)
         sums: dict[str, Tensor] = {}

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pspnb.training.optimizers import OptimizerName
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
@@ -10,7 +12,8 @@ class EncoderConfig:
 
     Attributes:
         steps: optimiser steps in all, those before a resumption included.
-        optimizer, lr: published: Ranger at 1e-4 (the paper's text: 1e-3), constant.
+        optimizer, lr: published: Ranger at 1e-4 (the paper's text: 1e-3), constant. "muon" learns more from an image, and its steps
+            cost more (`pspnb.training.muon`).
         decay_from: share of the steps after which the rate falls to 0 along half a cosine; 1 is constant, as published.
         accumulate: parts in which each process makes its share of a batch, for memory. BatchNorm sees a part at a time.
         average: decay per step k of an exponential average of the weights, at most (1 + k) / (10 + k); it is then
@@ -24,7 +27,7 @@ class EncoderConfig:
     """
 
     steps: int
-    optimizer: Literal["ranger", "adam"] = "ranger"
+    optimizer: OptimizerName = "ranger"
     lr: float = 1e-4
     decay_from: float = 1.0
     accumulate: int = 1

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pspnb.errors import PspnbError
 from pspnb.losses.terms import LossTerm
@@ -19,8 +19,8 @@ from pspnb.training.checkpoint import random_states, restore_random_states
 from pspnb.training.data import Batches
 from pspnb.training.encoder_config import EncoderConfig
 from pspnb.training.loop import Stepper
+from pspnb.training.optimizers import build_optimizers
 from pspnb.training.processes import Processes
-from pspnb.training.ranger import Ranger
 
 # Options that a resumed run may change without becoming another run.
 _FREE = {"steps", "log_every", "picture_every", "validate_every", "checkpoint_every", "compile", "replay"}
@@ -41,12 +41,13 @@ class EncoderState(Stepper):
         if config.channels_last:
             model.encoder.to(memory_format=torch.channels_last)  # the generator sees to its own
         self.weights = [p for p in model.encoder.parameters() if p.requires_grad]
-        self.optimizer = _optimizer(self.weights, config)
+        self.optimizers = build_optimizers([model.encoder], config.optimizer, config.lr)
         self.average = [p.detach().clone() for p in self.weights] if config.average else None
 
     def move(self) -> None:
-        """Step of the optimiser, and what follows it."""
-        self.optimizer.step()
+        """Step of the optimisers, and what follows it."""
+        for optimizer in self.optimizers:
+            optimizer.step()
         if self.average is not None:
             decay = min(
                 self.config.average, (1 + self.step) / (10 + self.step)
@@ -79,7 +80,7 @@ class EncoderState(Stepper):
             "step": self.step,
             "encoder": self.model.encoder.state_dict(),
             "latent_avg": self.model.latent_avg,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "average": self._named(self.average),
             "random": random_states(),
             "best": self.best,
@@ -90,7 +91,8 @@ class EncoderState(Stepper):
         _check_same(state.get("identity"), self.identity()["identity"])
         self.model.encoder.load_state_dict(state["encoder"])
         self.model.latent_avg.copy_(state["latent_avg"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         if self.average is not None:
             torch._foreach_copy_(self.average, list(state["average"].values()))
         restore_random_states(state["random"])
@@ -128,9 +130,3 @@ def _check_same(before: Any, now: dict[str, Any]) -> None:
     ]
     if changed:
         raise PspnbError(f"expected the options that the run began with: {'; '.join(changed)}")
-
-
-def _optimizer(weights: list[nn.Parameter], config: EncoderConfig) -> torch.optim.Optimizer:
-    if config.optimizer == "ranger":
-        return Ranger(weights, lr=config.lr)
-    return torch.optim.Adam(weights, lr=config.lr)

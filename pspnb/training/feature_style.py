@@ -6,7 +6,7 @@ Feature-Style encoder".
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from pspnb.training.data import Batches, Pair
 from pspnb.training.encoder import EncoderStepper
 from pspnb.training.encoder_config import EncoderConfig
 from pspnb.training.mixed_batches import MixedBatches
+from pspnb.training.optimizers import OptimizerName
 from pspnb.training.processes import Processes
 
 PARTS = ("by_codes", "by_feature", "feature", "own")
@@ -31,7 +32,7 @@ class FeatureStyleConfig(EncoderConfig):
     """`EncoderConfig`, with Adam (the paper names no optimiser), and `tenth_from`: the share of the steps after which the rate is a
     tenth (paper: the last 2 of 12 epochs)."""
 
-    optimizer: Literal["ranger", "adam"] = "adam"
+    optimizer: OptimizerName = "adam"
     tenth_from: float = 5 / 6
 
     def __post_init__(self) -> None:

@@ -120,7 +120,7 @@ class ImitationStepper(Stepper):
         c = config.r1_every / (config.r1_every + 1)  # lazy regularisation (StyleGAN2, appendix B)
         fused = self.device.type == "cuda"
         taught = (self.generator, self.classes)
-        self.g_optimizers = build_optimizers(taught, config.optimizer, config.lr, fused=fused)
+        self.g_optimizers = build_optimizers(taught, config.optimizer, config.lr, betas=(0.9, 0.99), fused=fused)
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), config.d_lr * c, betas=(0.0, 0.99**c), fused=fused
         )

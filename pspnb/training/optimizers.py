@@ -15,21 +15,28 @@ OptimizerName = Literal["muon", "adam", "ranger"]
 
 
 def build_optimizers(
-    networks: Iterable[nn.Module], name: OptimizerName, lr: float, *, fused: bool = False
+    networks: Iterable[nn.Module],
+    name: OptimizerName,
+    lr: float,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    fused: bool = False,
 ) -> list[torch.optim.Optimizer]:
     """What moves every trainable parameter of `networks`.
 
-    "muon": Muon for `matrices`, Adam for biases, norms and the rest. "adam" (betas .9, .99), "ranger": one for all.
+    "muon": Muon for `matrices`, Adam for biases, norms and the rest. "adam", "ranger": one for all.
+    `betas` are Adam's.
     """
     networks = list(networks)
     weights = [p for network in networks for p in network.parameters() if p.requires_grad]
     if name == "ranger":
         return [Ranger(weights, lr=lr)]
     if name == "adam":
-        return [_adam(weights, lr, fused=fused)]
+        return [torch.optim.Adam(weights, lr, betas=betas, fused=fused)]
     inside = matrices(networks)
     known = {id(p) for p in inside}
-    return [Muon(inside, lr), _adam([p for p in weights if id(p) not in known], lr, fused=fused)]
+    rest = [p for p in weights if id(p) not in known]
+    return [Muon(inside, lr), torch.optim.Adam(rest, lr, betas=betas, fused=fused)]
 
 
 def matrices(networks: Iterable[nn.Module]) -> list[nn.Parameter]:
@@ -49,7 +56,3 @@ def set_rate(optimizers: Iterable[torch.optim.Optimizer], lr: float) -> None:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = lr
-
-
-def _adam(weights: list[nn.Parameter], lr: float, *, fused: bool) -> torch.optim.Adam:
-    return torch.optim.Adam(weights, lr, betas=(0.9, 0.99), fused=fused)
