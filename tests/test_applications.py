@@ -142,6 +142,10 @@ def test_the_true_cartoon_scores_full_marks(people, mean_face):
     assert value(found["factors_kept"]["hair_style"]["output"]) == 1
     assert value(found["rank"]["output"]) == value(found["rank"]["output"]["share_of_inversion"]) == 1
     assert value(found["labels"]["miou_over_renders"]) == 1
+    copied = measure_toonify(few.images, few, judges, mean_face=mean_face, ranked=0, rounds=0)
+    for name in ("distance", "mse"):
+        assert value(found["nearer_to_the_cartoon"][name]) == 1 and value(copied["nearer_to_the_cartoon"][name]) == 0
+    assert "rank" not in copied
 
 
 def test_another_s_cartoon_is_not_the_right_one(people, mean_face):

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 import pspnb
 from pspnb.errors import PspnbError
+from pspnb.files.pictures import to_levels
 from pspnb.models.load import average_of
 from pspnb.models.zoo import card
 from pspnb.nn.instruments import PerceptualNet
@@ -24,7 +25,7 @@ from pspnb.training.callbacks import Callback
 from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.graphs import Replayed, keep_gradients
 from pspnb.training.imitation import DETAILS, ImitationConfig, ImitationStepper
-from pspnb.training.lessons import GrowingLessons, Lessons, draw_lessons
+from pspnb.training.lessons import GrowingLessons, Lessons, draw_lessons, lesson_factors
 from pspnb.training.loop import Every, fit
 from pspnb.world2 import CLASSES, render
 from pspnb.world2.prior import Z_DIM, draw_z, factors_of
@@ -80,6 +81,23 @@ def test_lessons_are_a_function_of_their_seed(lessons) -> None:
     assert lessons.n_true == 32 and lessons.images.dtype == torch.uint8
     other = drawn(seed=1)
     assert not torch.equal(other.images, lessons.images)
+
+
+def test_lessons_in_the_other_style(lessons) -> None:
+    """The same factors drawn as a cartoon; a run goes on in the style that it began with, and old runs are of photographs."""
+    drawn = draw_lessons(16, size=16, style="cartoon")
+    factors, _ = lesson_factors(16, even=0.5, seed=0)
+    assert torch.equal(drawn.images, to_levels(render(factors, 16, style="cartoon").image))
+    assert torch.equal(drawn.numbers, draw_lessons(16, size=16).numbers)
+    photo, cartoon = trainer(lessons), trainer(lessons, replace(TINY, style="cartoon"))
+    state = photo.state()
+    with pytest.raises(PspnbError, match="style=photo, not cartoon"):
+        cartoon.load_state(state)
+    del state["config"]["style"]
+    photo.load_state(state)
+    truth = cartoon.samples(8)[:8]
+    expected = to_levels(render(factors_of(draw_z(8, seed=1)), 16, style="cartoon").image)
+    assert torch.equal(to_levels(truth), expected)
 
 
 def test_other_processes_render_the_same_lessons(lessons) -> None:

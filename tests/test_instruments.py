@@ -433,7 +433,9 @@ def test_estimates(tmp_path) -> None:
     assert {f"facets64/{task}" for task in TASKS} <= made
     assert all(s.ready for s in stages("cpu")) and not any(s.ready for s in planned("cpu"))
     lines = listing(planned("cpu")).splitlines()
-    assert len(lines) == len(planned("cpu")) + 1 and all("not trained yet" in line for line in lines[1:])
+    assert len(lines) == len(planned("cpu")) + 2 and all("not trained yet" in line for line in lines[1:])
+    hours = sum(s.core_hours for s in planned("cpu"))
+    assert lines[-1] == f"not trained yet: {hours:.1f} core-hours in all" and 5 < hours < 40
     stage = Stage("a", 100, 1600, 4.0, print, print)
     assert Stage("a", 100, 7200, 2.0, print, print).core_hours == 1
     assert seconds_left(stage, tmp_path) == 400

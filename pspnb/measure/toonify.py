@@ -42,6 +42,7 @@ def measure_toonify(
     candidates = {"output": outputs, "photograph": people.images, "mean face": mean_face.expand_as(outputs)}
     found = {
         "distance": _distance(candidates, truth, judges, rounds),
+        "nearer_to_the_cartoon": _domain(outputs, people, truth, judges, rounds),
         "factors_kept": _kept(judges.factors(outputs), judges.factors(truth.images), people, rounds),
         "labels": measure_labels(outputs, truth, judges, rounds=rounds),
     }
@@ -60,6 +61,17 @@ def _distance(candidates: Mapping[str, Tensor], truth: People, judges: Judges, r
         found[part] = {name: entry(mean(values, rounds=rounds)) for name, values in columns.items()}
         found[part]["output_less"] = {n: difference(columns["output"], v, rounds=rounds) for n, v in others.items()}
     return found
+
+
+def _domain(outputs: Tensor, people: People, truth: People, judges: Judges, rounds: int) -> dict[str, Score]:
+    """Share of the outputs that are nearer to the true cartoon than to the photograph that they were made of: a photograph and
+    its cartoon are alike, far more so than two people, so that distances alone do not say in which domain an output is."""
+    cartoon, photograph = (judges.distances(outputs, x.images) for x in (truth, people))
+    square, of_photograph = ((outputs - x.images).square().mean(dim=(1, 2, 3)) for x in (truth, people))
+    return {
+        "distance": high((cartoon < photograph).float(), rounds=rounds),
+        "mse": high((square < of_photograph).float(), rounds=rounds),
+    }
 
 
 def _kept(

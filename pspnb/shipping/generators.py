@@ -22,12 +22,13 @@ from pspnb.world2.render import RENDER_VERSION
 def ship_generator(run: str | Path, *, name: str | None = None, folder: str | Path = ZOO, note: str = "") -> Path:
     """The average generator of a run as a zoo file, with `latent_avg` (mean of 100,000 mapped z) inside.
 
-    Default name: that of the scale of the GAN, and world2/generator for one that imitates.
+    Default name: that of the scale of the GAN; for one that imitates world2/generator, or world2/cartoon where the teacher drew so.
     """
     state = load_checkpoint(RunFolder(run).latest)
     c = state["config"]
     if "n_images" in c:
-        return _ship_imitation(Path(run), state, name=name or "world2/generator", folder=folder, note=note)
+        usual = "world2/generator" if c.get("style", "photo") == "photo" else f"world2/{c['style']}"
+        return _ship_imitation(Path(run), state, name=name or usual, folder=folder, note=note)
     architecture = generator_architecture(c)
     generator = build(architecture)
     assert isinstance(generator, Generator)
@@ -46,7 +47,7 @@ def _ship_imitation(run: Path, state: dict[str, Any], *, name: str, folder: str 
     c = state["config"]
     generator = average_of(state)
     card = {
-        "title": f"StyleGAN2 generator that imitates Facets, {c['size']} px: every z has true factors",
+        "title": f"StyleGAN2 generator that imitates Facets{_drawn(c)}, {c['size']} px: every z has true factors",
         "architecture": generator_architecture(c),
         "world": RENDER_VERSION,
         "metrics": {},
@@ -55,6 +56,11 @@ def _ship_imitation(run: Path, state: dict[str, Any], *, name: str, folder: str 
         "images": state["images_before"] + state["step"] * c["batch"],
     }
     return ship(name, {**generator.state_dict(), "latent_avg": generator.latent_avg}, card, folder=folder)
+
+
+def _drawn(config: dict[str, Any]) -> str:
+    style = config.get("style", "photo")
+    return "" if style == "photo" else f" drawn as a {style}"
 
 
 def ship_discriminator(run: str | Path, *, name: str | None = None, folder: str | Path = ZOO) -> Path:

@@ -89,7 +89,9 @@ def stages(device: str | None = None) -> list[Stage]:
     # The beginning of another run's curve, for the chapter on training.
     note = f"an early step of {model_name('inversion')}, with which the chapter on training begins"
     ship_it = partial(ship_encoder, name=model_name("inversion", "midway"), note=note)
-    out.append(_encoder_stage("inversion_midway", MIDWAY, partial(_train_encoder, "psp", device, MIDWAY), ship_it))
+    train_it = partial(_train_encoder, "psp", device, MIDWAY)
+    midway = model_name("inversion", "midway")
+    out.append(_encoder_stage("inversion_midway", MIDWAY, train_it, ship_it, feeds="Training the encoder", file=midway))
     for variant in ENCODERS:
         name = model_name("inversion", variant)
         last = name.split("/")[1]
@@ -151,9 +153,11 @@ def listing(plan: Sequence[Stage]) -> str:
     lines = [f"{'stage':<32}{'images':>10}{'images/s':>10}{'core-hours':>12}  state             feeds"]
     for stage in plan:
         state = "shipped" if is_shipped(stage) else "to be trained" if stage.ready else "not trained yet"
+        state = "part of the next" if stage.file is None else state
         numbers = f"{stage.images:>10,}{stage.rate:>10.0f}{stage.core_hours:>12.1f}"
         lines.append(f"{stage.name:<32}{numbers}  {state:<16}  {stage.feeds}".rstrip())
-    return "\n".join(lines)
+    left = sum(stage.core_hours for stage in plan if not stage.ready and not is_shipped(stage))
+    return "\n".join([*lines, f"not trained yet: {left:.1f} core-hours in all"])
 
 
 def clock(seconds: float) -> str:
