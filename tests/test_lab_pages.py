@@ -19,6 +19,7 @@ from PIL import Image
 from test_lab import small_generator
 
 import pspnb
+from pspnb.files.pictures import to_levels
 from pspnb.models.psp import PSP
 from pspnb.nn.encoders import GradualStyleEncoder
 from pspnb.show import lab, lab_frames
@@ -84,10 +85,12 @@ def site(tmp_path_factory):
         patch.setattr(lab_frames, "N_PEOPLE", 2)
         patch.setattr(lab_frames, "N_QUIZ", 16)
         patch.setattr(lab_frames, "N_MAPS", 2)
+        patch.setattr(lab_frames, "HERO_SLIDERS", ("yaw", "hat"))
+        patch.setattr(lab_frames, "HERO_PEOPLE", (9, 5))
         lab.build(book / "_static" / "lab" / "generated", models)
     pages = book / "book" / "lab"
     pages.mkdir(parents=True)
-    for page in lab.PAGES:
+    for page in (*lab.PAGES, "hero"):
         (pages / f"{page}.html").write_text(PAGE.format(page=page))
     handler = functools.partial(_Host, directory=str(root))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -279,6 +282,30 @@ def test_teacher_and_student(browser, site):
     assert all(not torch.equal(_pixels(browser, f"pictures()[{i}]"), before[i]) for i in range(3))
     browser.evaluate("named('Person 2').click()")
     browser.evaluate("until(() => message() === '').then(() => true)")
+    _clean(browser)
+
+
+def test_hero_shows_frames_and_then_the_generator(browser, site):
+    generator = site[1]["generator"]
+    _open(browser, site, "hero", "pictures().length === 2 && pictures().every(p => p.pixels)")
+    person = lab.edit(lab.sample_factors("test", [9]), **lab_frames.PLAIN, yaw=0.0)
+    assert torch.equal(_pixels(browser, "pictures()[0]"), to_levels(lab_frames.render(person, 64).image)[0].long())
+    browser.evaluate("document.querySelector('.lab-hero + .lab-group input').focus()")
+    browser.press("ArrowRight", 39)
+    turned = generator.map_factors(lab.edit(person, yaw=10.0))
+    code = torch.tensor(browser.evaluate("Array.from(document.querySelectorAll('.lab-hero canvas')[1].code)"))
+    assert (code - turned[0]).abs().max() < 0.02  # levels, 42 a unit
+    assert torch.equal(_pixels(browser, "pictures()[1]").float(), _levels_of(generator, generator.to_w_plus(turned)))
+    assert not any(url.endswith(".onnx") for url in browser.requests())
+    browser.evaluate(
+        "[...document.querySelectorAll('.lab button')].find(b => b.textContent.startsWith('Move several')).click()"
+    )
+    browser.evaluate("until(() => drawn().length === 1).then(idle)")
+    _equal(browser, generator, "drawn()[0]")
+    count, still = _move(browser, ".lab-hero + .lab-group :is(input, select)")
+    assert (count, still) == (2, [])
+    browser.evaluate("named('Person 2').click()")
+    browser.evaluate("idle()")
     _clean(browser)
 
 

@@ -11,12 +11,15 @@ import threading
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from _chromium import Browser, find_chromium
+from PIL import Image
 
 pytestmark = pytest.mark.pages
 
 HTML = Path(__file__).parent.parent / "_build" / "html"
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 PAGES = sorted(str(p.relative_to(HTML)) for folder in ("book", "notebooks") for p in (HTML / folder).rglob("*.html"))
 PAGES += [name for name in ("genindex.html", "search.html") if (HTML / name).is_file()]
 
@@ -30,6 +33,23 @@ PICTURES = (
 )
 MATHS = "[document.querySelectorAll('.math').length, document.querySelectorAll('mjx-container').length]"
 UNFILLED = "Array.from(document.querySelectorAll('main :is(p, td, li)')).some(e => /{{ ?\\w+ ?}}/.test(e.innerText))"
+# Pictures that wait until they are seen, and those of the other colour scheme, are loaded too.
+LOAD = """Promise.all(Array.from(document.images, i => {
+  i.loading = 'eager';
+  return i.complete && i.naturalWidth ? 0 : new Promise(r => { i.onload = i.onerror = () => r(0); });
+}))"""
+WIDE_CODE = """Array.from(document.querySelectorAll('main pre'))
+  .filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 80))"""
+# Tables wider than the box around them, and whether that box can be scrolled.
+WIDE_TABLES = """Array.from(document.querySelectorAll('main table')).filter(e => e.checkVisibility()).map(e => {
+  const box = e.closest('.pst-scrollable-table-container') ?? e.parentElement;
+  return [e.scrollWidth > box.clientWidth + 1, getComputedStyle(box).overflowX, e.textContent.trim().slice(0, 60)];
+}).filter(([wide]) => wide)"""
+SHOWN = """Array.from(document.querySelectorAll('main figure img, main .gallery img')).filter(e => e.checkVisibility())
+  .map(e => ({src: decodeURI(e.getAttribute('src')), width: e.getBoundingClientRect().width}))"""
+VIOLATIONS = """axe.run(document, {resultTypes: ['violations']}).then(found => found.violations.map(
+  v => `${v.id}: ${v.nodes.length} times, such as ${v.nodes[0].html.slice(0, 200)}`))"""
+SMALLEST = 48  # pixels of one picture in a grid, on a phone
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -61,6 +81,7 @@ def test_page(browser, site, page):
     assert browser.failed_requests() == []
     source = (HTML / page).read_text(encoding="utf-8")
 
+    browser.evaluate(LOAD)
     for picture in browser.evaluate(PICTURES):
         what = f"{picture['src'][:80]!r} in {page}"
         assert picture["w"] > 0, f"expected {what} to load"
@@ -78,6 +99,93 @@ def test_page(browser, site, page):
         assert browser.evaluate(OVERFLOW) <= 0
     finally:
         browser.resize(1280, 900)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_cut_or_tiny(browser, site, page):
+    """At 1280 px no code scrolls sideways and every table fits; on a phone tables scroll, and pictures of a grid can be seen."""
+    browser.open(site + page)
+    assert browser.evaluate(WIDE_CODE) == []
+    assert browser.evaluate(WIDE_TABLES) == []
+    browser.resize(390, 844)
+    try:
+        browser.evaluate(LOAD)
+        assert [text for _, overflow, text in browser.evaluate(WIDE_TABLES) if overflow not in ("auto", "scroll")] == []
+        for picture in browser.evaluate(SHOWN):
+            path = ((HTML / page).parent / picture["src"]).resolve()
+            side = _tile(path) * picture["width"]
+            assert side == 0 or side >= SMALLEST - 0.5, f"{path.name}: tiles of {side:.0f} px"
+    finally:
+        browser.resize(1280, 900)
+
+
+def _tile(path: Path) -> float:
+    """Side of one picture of a grid, as a share of the grid's width; 0 for what is no grid."""
+    if path.name.startswith("gallery-"):
+        with Image.open(path) as strip:
+            return strip.height / strip.width
+    light = next(iter(path.parent.glob(re.sub(r"-dark\d+\.webp$", ".jp*g", path.name))), path)
+    if light.suffix not in (".jpg", ".jpeg"):
+        return 0.0
+    with Image.open(light) as picture:
+        comment = picture.info.get("comment", b"").decode("ascii", "replace")
+        return int(comment.split(",")[2]) / picture.width if comment.startswith("tiles=") else 0.0
+
+
+def test_there_are_grids_to_look_at():
+    assert sum(_tile(path) > 0 for path in (HTML / "_images").iterdir()) > 20
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_axe_finds_nothing(browser, site, page):
+    """Light and dark, on a desktop and on a phone. Nothing is excused."""
+    assert AXE.is_file(), "expected axe-core in tests/vendor: run `make book`"
+    try:
+        for scheme in ("light", "dark"):
+            browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            browser.open(site + page)
+            browser.evaluate(AXE.read_text(encoding="utf-8") + "; 0")
+            for width in (1280, 390):
+                browser.resize(width, 900)
+                assert browser.evaluate("document.documentElement.dataset.theme") == scheme
+                assert browser.evaluate(VIOLATIONS) == [], f"{scheme}, {width} px"
+    finally:
+        browser.call("Emulation.setEmulatedMedia", features=[])
+        browser.resize(1280, 900)
+
+
+def test_every_picture_of_a_figure_has_a_dark_version():
+    """Paper becomes dark and portraits stay as they are: their pixels are compared."""
+    for page in sorted((HTML / "notebooks").glob("*.html")):
+        text = page.read_text(encoding="utf-8")
+        assert len(re.findall(r"<img [^>]*only-dark [^>]*-dark", text)) == len(
+            re.findall(r"<img [^>]*only-light [^>]*_images", text)
+        )
+    grids = [path for path in sorted((HTML / "_images").glob("*.jpg")) if _tile(path)]
+    for path in grids[:4]:
+        with Image.open(path) as light, Image.open(next(path.parent.glob(f"{path.stem}-dark*"))) as dark:
+            a, b = (np.asarray(p.convert("RGB")).astype(int) for p in (light, dark))
+            left, top, side, *_ = map(int, light.info["comment"].decode()[6:].split(","))
+            tile = np.s_[top + 2 : top + side - 2, left + 2 : left + side - 2]
+            white = a.min(axis=2) > 250
+            if white[tile].mean() < 0.6:
+                assert np.abs(a[tile] - b[tile]).mean() < 6
+            assert b[:2].max() < 60 and white.any()
+
+
+def test_the_landing_page_moves(browser, site):
+    """Prepared frames answer at once, without a model; what is not there yet is not promised."""
+    browser.open(site + "book/intro.html")
+    ready = "document.querySelectorAll('.lab-hero canvas').length === 3"
+    browser.evaluate(f"new Promise(r => {{ const f = () => {ready} ? r(true) : setTimeout(f, 50); f(); }})")
+    browser.evaluate("document.querySelector('.lab-hero + .lab-group input').focus()")
+    shown = "document.querySelectorAll('.lab-hero canvas')[2].dataset.shown"
+    before = int(browser.evaluate(shown))
+    browser.press("ArrowRight", 39)
+    assert int(browser.evaluate(shown)) > before
+    assert not [url for url in browser.requests() if url.endswith(".onnx") or "wasm" in url]
+    top = browser.evaluate("document.querySelector('.lab-hero').getBoundingClientRect().bottom + window.scrollY")
+    assert top < 900, "expected portrait, code and edit above the fold"
 
 
 def test_index_leads_to_the_first_page(browser, site):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -58,18 +59,26 @@ def hide_pages(app, config) -> None:
     config.exclude_patterns = [*config.exclude_patterns, *(f"{name}.md" for name in hidden)]
 
 
+NO_SCRIPT = '<noscript><p class="lab-notice">This page needs JavaScript.</p></noscript>'
+
+
 class Lab(SphinxDirective):
-    """`{lab} mix`: the place of the page mix.mjs; the content is shown until it has started."""
+    """`{lab} mix`: the place of the page mix.mjs; the content is shown until it has started.
+
+    With the option `quiet` the content simply stays where the page cannot start.
+    """
 
     required_arguments = 1
+    option_spec = {"quiet": directives.flag}
     has_content = True
 
     def run(self) -> list[nodes.Node]:
         up = "../" * self.env.docname.count("/")
-        before = nodes.raw("", f'<div class="lab" data-page="{self.arguments[0]}">', format="html")
+        quiet = " data-quiet" if "quiet" in self.options else ""
+        before = nodes.raw("", f'<div class="lab" data-page="{self.arguments[0]}"{quiet}>', format="html")
         after = nodes.raw(
             "",
-            f'</div><noscript><p class="lab-notice">This page needs JavaScript.</p></noscript>'
+            f"</div>{'' if quiet else NO_SCRIPT}"
             f'<link rel="stylesheet" href="{up}_static/lab/lab.css"><script src="{up}_static/lab/start.js"></script>',
             format="html",
         )

@@ -43,7 +43,7 @@ def draw():
         for text, millions, colour in pieces:
             ax.barh(-row, millions, left=left, color=colour, height=0.62)
             if text and millions > 20:
-                text_colour = PALETTE["ink"] if colour == FINE else "white"
+                text_colour = "white" if colour == COARSE else "black"  # 4.5 to 1 and more on each of them
                 ax.text(
                     left + millions / 2,
                     -row,

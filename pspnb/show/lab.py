@@ -27,6 +27,8 @@ from pspnb.models.psp import PSP
 from pspnb.nn.encoders import style_groups
 from pspnb.nn.instruments import FactorNet
 from pspnb.nn.stylegan2 import Generator
+from pspnb.show import lab_frames
+from pspnb.show.lab_frames import as_plain as as_plain
 from pspnb.transforms.labels import CELEBA_COLOURS
 from pspnb.world2 import prior
 from pspnb.world2.factors import TABLE, Factors
@@ -54,7 +56,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
 TASKS: Final = ("inversion", "sketch", "segmentation", "super_resolution")
 LARGEST: Final = 4 * 2**20
 """Bytes of a model's file that a reader on a phone is asked to load."""
-_FORMAT: Final = 3  # of lab.json; raising it makes everything anew
+_FORMAT: Final = 4  # of lab.json; raising it makes everything anew
 
 
 def models_of(names: Mapping[str, str]) -> tuple[dict[str, nn.Module], dict[str, str]]:
@@ -96,8 +98,6 @@ def build(out: str | os.PathLike, models: Mapping[str, nn.Module]) -> dict[str, 
         about["models"] = {name: _file(folder, name, graph) for name, graph in _graphs(models, generator).items()}
         if "factors" in models:
             about["factors"] = _reader(models["factors"])
-        from pspnb.show import lab_frames
-
         about["frames"] = lab_frames.prepare(folder, generator, key=_fingerprint(generator, _FORMAT))
     write_json(folder / "lab.json", about, indent=None)
     return about
@@ -120,14 +120,6 @@ def world() -> dict[str, Any]:
         for f in TABLE
     ]
     return {"factors": rows, "pairedEarrings": prior.PAIRED_EARRINGS, "people": [as_plain(f, 0) for f in _people()]}
-
-
-def as_plain(factors: Factors, row: int) -> dict[str, float | int]:
-    """One row of factors as JSON numbers."""
-    return {
-        name: int(value[row]) if not value.is_floating_point() else float(f"{float(value[row]):.8g}")
-        for name, value in factors.items()
-    }
 
 
 def _people() -> list[Factors]:

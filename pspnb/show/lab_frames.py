@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,10 @@ SLIDERS: Final = (
     "background_pattern",
 )
 """Factors that the page "Teacher and student" moves, one at a time."""
+HERO_SLIDERS: Final = ("yaw", "hair_colour", "hair_style", "smile")
+"""Factors that the landing page moves, and the people (of the test split) with whom it does."""
+HERO_PEOPLE: Final = (9, 5, 7)
+PLAIN: Final = {"pitch": 0.0, "roll": 0.0, "mouth_open": 0.0, "eye_open": 0.8, "light_elevation": 30.0, "hat": "none"}
 N_STEPS: Final = 9
 N_PEOPLE: Final = 3
 N_QUIZ: Final = 24
@@ -43,20 +48,62 @@ def prepare(folder: Path, generator: Generator, *, key: str) -> dict[str, Any]:
 
     A sheet holds tiles of the generator's size, `COLUMNS` a row, first all of the renderer's, then all of the generator's.
     """
-    key = f"{key}-{RENDER_VERSION}"
+    settings = repr((SLIDERS, HERO_SLIDERS, HERO_PEOPLE, N_STEPS, N_PEOPLE, N_QUIZ, N_MAPS))
+    key = f"{key}-{RENDER_VERSION}-{hashlib.sha256(settings.encode()).hexdigest()[:6]}"
     people = [sample_factors("test", [i]) for i in range(N_PEOPLE)]
     sweeps = [{"name": name, "values": _values(name)} for name in SLIDERS]
     rows = [[edit(person, **{str(s["name"]): v}) for s in sweeps for v in s["values"]] for person in people]
     quiz = [sample_factors("test", [100 + i]) for i in range(N_QUIZ)]
     sheets = {f"teacher-{i}": factors for i, factors in enumerate(rows)} | {"quiz": quiz}
-    files = {name: f"frames/{name}-{key}.webp" for name in [*sheets, "labels"]}
+    hero, first = _hero()
+    files = {name: f"frames/{name}-{key}.webp" for name in [*sheets, "labels", "hero", "codes"]}
     if not all((folder / file).is_file() for file in files.values()):
         for old in (folder / "frames").glob("*.webp"):
             old.unlink()
         for name, factors in sheets.items():
             _write(folder / files[name], _both(_stacked(factors), generator))
         _write(folder / files["labels"], _label_maps(generator.size))
-    return {"columns": COLUMNS, "files": files, "sweeps": sweeps, "quiz": N_QUIZ, "maps": N_MAPS}
+        pictures, codes = _hero_frames(hero, first, generator)
+        _write(folder / files["hero"], pictures)
+        _write_picture(folder / files["codes"], codes)
+    about = {"people": [as_plain(f, 0) for f in first], "sweeps": _hero_sweeps()}
+    return {"columns": COLUMNS, "files": files, "sweeps": sweeps, "quiz": N_QUIZ, "maps": N_MAPS, "hero": about}
+
+
+def as_plain(factors: Factors, row: int) -> dict[str, float | int]:
+    """One row of factors as JSON numbers."""
+    return {
+        name: int(value[row]) if not value.is_floating_point() else float(f"{float(value[row]):.8g}")
+        for name, value in factors.items()
+    }
+
+
+def _hero_sweeps() -> list[dict[str, Any]]:
+    return [{"name": name, "values": _values(name)} for name in HERO_SLIDERS]
+
+
+def _hero() -> tuple[list[Factors], list[Factors]]:
+    """All frames of each person (every stop of every factor), and each person as such, in the middle of the numbers."""
+    middle = {
+        name: v[len(v) // 2] for name in HERO_SLIDERS if BY_NAME[name].kind == "continuous" for v in [_values(name)]
+    }
+    first = [edit(sample_factors("test", [i]), **{**PLAIN, **middle}) for i in HERO_PEOPLE]
+    sweeps = _hero_sweeps()
+    return [_stacked([edit(p, **{s["name"]: v}) for s in sweeps for v in s["values"]]) for p in first], first
+
+
+@torch.no_grad()
+def _hero_frames(
+    frames: Sequence[Factors], people: Sequence[Factors], generator: Generator
+) -> tuple[Float[Tensor, " n 3 s s"], UInt8[np.ndarray, " n d"]]:
+    """Of each person the rendered portrait, then what the generator draws; and every frame's w as levels, 42 a unit."""
+    pictures, codes = [], []
+    for person, changed in zip(people, frames, strict=True):
+        w = generator.map_factors(changed)
+        pictures += [render(person, generator.size).image, generator.synthesize(w)]
+        codes += [generator.map_factors(person), w]
+    levels = (128 + 42 * torch.cat(codes)).round().clamp(0, 255)
+    return torch.cat(pictures), levels.to(torch.uint8).numpy()
 
 
 def _values(name: str) -> list[float] | list[int]:
@@ -86,10 +133,14 @@ def _label_maps(size: int) -> Float[Tensor, " b 3 s s"]:
 
 
 def _write(path: Path, tiles: Float[Tensor, " b 3 s s"]) -> None:
+    _write_picture(path, _sheet(to_levels(tiles).permute(0, 2, 3, 1).numpy()))
+
+
+def _write_picture(path: Path, levels: UInt8[np.ndarray, " h w *c"]) -> None:
     from PIL import Image
 
-    sheet = Image.fromarray(_sheet(to_levels(tiles).permute(0, 2, 3, 1).numpy()))
-    write_atomically(path, lambda stream: sheet.save(stream, format="WEBP", lossless=True, quality=100, method=4))
+    picture = Image.fromarray(levels)
+    write_atomically(path, lambda stream: picture.save(stream, format="WEBP", lossless=True, quality=100, method=4))
 
 
 def _sheet(tiles: UInt8[np.ndarray, " b s s 3"]) -> UInt8[np.ndarray, " h w 3"]:

@@ -23,6 +23,7 @@
   document.addEventListener("DOMContentLoaded", function () {
     var root = document.querySelector(".lab");
     var found = problem();
+    if (found && root.hasAttribute("data-quiet")) return; // what is shown without the program says enough
     if (found) {
       root.innerHTML = '<p class="lab-notice" role="alert">' + found + "</p>";
       return;
@@ -30,6 +31,7 @@
     import(new URL(root.dataset.page + ".mjs", script.src).href).then(
       function (page) { return page.start(root); }
     ).catch(function (error) {
+      if (root.hasAttribute("data-quiet")) return;
       root.innerHTML = '<p class="lab-notice" role="alert">The page could not be started (' + String(error.message).replace(/</g, "&lt;") + "); please load it again.</p>";
     });
   });
