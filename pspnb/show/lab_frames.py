@@ -84,7 +84,7 @@ def _hero_sweeps() -> list[dict[str, Any]]:
 
 def _hero() -> tuple[list[Factors], list[Factors]]:
     """All frames of each person (every stop of every factor), and each person as such, in the middle of the numbers."""
-    middle = {
+    middle: dict[str, Any] = {
         name: v[len(v) // 2] for name in HERO_SLIDERS if BY_NAME[name].kind == "continuous" for v in [_values(name)]
     }
     first = [edit(sample_factors("test", [i]), **{**PLAIN, **middle}) for i in HERO_PEOPLE]
