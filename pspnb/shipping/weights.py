@@ -91,7 +91,9 @@ def stages(device: str | None = None) -> list[Stage]:
     ship_it = partial(ship_encoder, name=model_name("inversion", "midway"), note=note)
     train_midway = partial(_train_encoder, "psp", device, MIDWAY)
     midway = model_name("inversion", "midway")
-    out.append(_encoder_stage("inversion_midway", MIDWAY, train_midway, ship_it, feeds="Training the encoder", file=midway))
+    out.append(
+        _encoder_stage("inversion_midway", MIDWAY, train_midway, ship_it, feeds="Training the encoder", file=midway)
+    )
     for variant in ENCODERS:
         name = model_name("inversion", variant)
         last = name.split("/")[1]

@@ -54,7 +54,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Pages in the order of the book, with the parts each cannot do without."""
 TASKS: Final = ("inversion", "sketch", "segmentation", "super_resolution")
-LARGEST: Final = 4 * 2**20
+LARGEST: Final = 4.5 * 2**20
 """Bytes of a model's file that a reader on a phone is asked to load."""
 _FORMAT: Final = 4  # of lab.json; raising it makes everything anew
 
@@ -87,7 +87,7 @@ def build(out: str | os.PathLike, models: Mapping[str, nn.Module]) -> dict[str, 
     """Write lab.json, the ONNX files and the prepared pictures into the folder `out`; returns what lab.json says.
 
     What is there already of the same models is kept. PspnbError when a part is of the wrong kind, when a task was trained on
-    another generator, or when a file would exceed 4 MiB.
+    another generator, or when a file would exceed 4.5 MiB.
     """
     folder = Path(out)
     about: dict[str, Any] = {"format": _FORMAT, "pages": pages(models), "world": world()}
@@ -179,7 +179,9 @@ def _file(folder: Path, name: str, graph: Graph) -> dict[str, Any]:
             old.unlink()
         write_graph(path, graph)
     if path.stat().st_size > LARGEST:
-        raise PspnbError(f"{path.name} has {path.stat().st_size / 2**20:.1f} MiB; expected at most 4 for the lab")
+        raise PspnbError(
+            f"{path.name} has {path.stat().st_size / 2**20:.1f} MiB; expected at most {LARGEST / 2**20:g} for the lab"
+        )
     return {
         "file": f"models/{path.name}",
         "bytes": path.stat().st_size,
