@@ -11,7 +11,7 @@ from pspnb.measure.answer_key import AnswerKey
 from pspnb.measure.pairs import Instruments
 from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder, UnitMapDistance
 from pspnb.nn.stylegan2 import Generator
-from pspnb.world2 import BY_NAME, CLASSES, Factors, render, sample_factors
+from pspnb.world2 import BY_NAME, CLASSES, Factors, Style, render, sample_factors
 from pspnb.world2.prior import Z_DIM, factors_of
 
 READ = ("yaw", "glasses", "hat", "background_pattern", "cloth_pattern", "hair_style", "smile", "glasses_colour")
@@ -99,8 +99,9 @@ def coded_instruments() -> Instruments:
 class Renderer(Generator):
     """Draws its own answer key: w is z. Of a mixture it draws what the coarse styles say."""
 
-    def __init__(self, size: int = SIZE):
+    def __init__(self, size: int = SIZE, style: Style = "photo"):
         nn.Module.__init__(self)
+        self.drawn = style
         self.size, self.style_dim, self.n_styles, self.z_dim = size, Z_DIM, 10, Z_DIM
         self.register_buffer("latent_avg", torch.full((Z_DIM,), 0.3))
 
@@ -108,4 +109,4 @@ class Renderer(Generator):
         return self.truncate(z, truncation)
 
     def synthesize(self, w: Tensor, **_) -> Tensor:
-        return render(factors_of(w[:, 0] if w.ndim == 3 else w), self.size).image
+        return render(factors_of(w[:, 0] if w.ndim == 3 else w), self.size, style=self.drawn).image

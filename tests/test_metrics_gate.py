@@ -17,7 +17,7 @@ from pspnb.measure import evaluate_generator, gate, intervals, pixels
 from pspnb.measure.answer_key import AnswerKey, answer_key, draw_z, pooled, pooled_labels
 from pspnb.measure.between import codes_between
 from pspnb.measure.factor_errors import error, factor_errors
-from pspnb.measure.pairs import Instruments, Pairs, compare, join
+from pspnb.measure.pairs import Instruments, Pairs, compare, join, measure_pairs
 from pspnb.models.load import load_generator
 from pspnb.models.prior_mapping import PriorMapping
 from pspnb.nn.instruments import FactorNet, ParsingNet, PerceptualNet, PlainEmbedder
@@ -78,6 +78,16 @@ def test_the_renderer_as_a_generator_passes_every_line_that_compares_with_the_tr
         assert quick[name] == pytest.approx(1, abs=1e-4), name
     verdicts = {v.row: v.passed for v in gate.judge(quick)}
     assert verdicts["frechet"] and len(verdicts) == len(gate.ROWS)
+
+
+def test_a_generator_of_cartoons_is_compared_with_cartoons() -> None:
+    torch.manual_seed(0)
+    generator, instruments = Renderer(style="cartoon"), untrained()
+    z = draw_z(generator, 8, seed=3)
+    right, wrong = (
+        measure_pairs(generator, instruments, z, mixtures=2, style=s).difference for s in ("cartoon", "photo")
+    )
+    assert (right["mse_head"] == 0).all() and (wrong["mse_head"] > 0).all()
 
 
 def untrained() -> Instruments:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pspnb.errors import PspnbError
 from pspnb.nn.stylegan2 import Generator
-from pspnb.world2 import CLASS_ID, Factors, render
+from pspnb.world2 import CLASS_ID, Factors, Style, render
 from pspnb.world2.prior import Z_DIM, factors_of
 
 SURROUNDINGS = (CLASS_ID["background"], CLASS_ID["cloth"])
@@ -61,13 +61,15 @@ def batch_size(device: str | torch.device) -> int:
 
 
 @torch.no_grad()
-def answer_key(z: Float[Tensor, " n k"], size: int, device: str | torch.device = "cpu") -> AnswerKey:
-    """What a generator of `size` px should draw for each z. Rendered in batches; ValueError for a z of another width."""
+def answer_key(
+    z: Float[Tensor, " n k"], size: int, device: str | torch.device = "cpu", *, style: Style = "photo"
+) -> AnswerKey:
+    """What a generator of `size` px, taught in `style`, should draw for each z. ValueError for a z of another width."""
     factors = factors_of(z.cpu())
     pictures, labels = [], []
     for start in range(0, len(z), batch_size(device)):
         rows = slice(start, start + batch_size(device))
-        out = render({name: value[rows] for name, value in factors.items()}, size, device=device)
+        out = render({name: value[rows] for name, value in factors.items()}, size, device=device, style=style)
         pictures.append(out.image)
         labels.append(out.labels)
     return AnswerKey(torch.cat(pictures), torch.cat(labels), {n: v.to(device) for n, v in factors.items()})

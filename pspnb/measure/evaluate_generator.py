@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ from pspnb.measure.styles import style_shares
 from pspnb.models.load import load_generator
 from pspnb.nn.stylegan2 import Generator
 from pspnb.training.arrays import FacetsArrays, split_arrays, to_unit
-from pspnb.world2 import CLASSES
+from pspnb.world2 import CLASSES, Style
 
 RESULTS = "book/results/world2"
 
@@ -48,18 +48,20 @@ def evaluate_generator(
     device: str | torch.device = "cpu",
     rounds: int = ROUNDS,
     train: FacetsArrays | None = None,
+    style: Style = "photo",
     progress: bool = False,
 ) -> dict[str, Any]:
     """Judge a generator on `n` fresh z and write `out`/metrics.json and the sheets; returns what metrics.json holds.
 
-    Generator and instruments lie on `device`. `train`: the images it was trained on, if it was trained on images: the nearest one
-    to each of 16 samples is shown in nearest.png. Raises PspnbError for a generator without an answer key.
+    Generator and instruments lie on `device`. `style`: in which the teacher drew. `train`: the images it was trained on, if it was
+    trained on images: the nearest one to each of 16 samples is shown in nearest.png. Raises PspnbError for a generator without
+    an answer key.
     """
     if n < 16:
         raise PspnbError(f"expected at least 16 z to judge a generator by, got {n}")
     started, made = time.monotonic(), stamp(seed=seed, device=str(device))
     z = draw_z(generator, n, seed=seed)
-    pairs = measure_pairs(generator, instruments, z, device=device, progress=progress)
+    pairs = measure_pairs(generator, instruments, z, device=device, style=style, progress=progress)
     rows = measure(pairs, rounds=rounds)
     result: dict[str, Any] = {
         "gate": gate_rows(rows),
@@ -70,7 +72,7 @@ def evaluate_generator(
         **{features: distances(pairs, features) for features in ("factors", "identity_eval")},
         "styles": style_shares(generator, instruments.factors, seed=seed),
     }
-    write_sheets(generator, z, out, device=device)
+    write_sheets(generator, z, out, style=style, device=device)
     if train is not None:
         write_nearest(generator, z, train, out, device=device)
     result["provenance"] = made | {"samples": n, "seconds": round(time.monotonic() - started, 1)}
@@ -150,7 +152,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         train = split_arrays("train", generator.size, n=given.nearest) if given.nearest else None
         instruments = shipped_instruments(device=device, lpips_trunk=given.lpips)
         result = evaluate_generator(
-            generator, instruments, out=given.out, n=given.n, seed=given.seed, device=device, train=train, progress=True
+            generator,
+            instruments,
+            out=given.out,
+            n=given.n,
+            seed=given.seed,
+            device=device,
+            train=train,
+            style=given.style,
+            progress=True,
         )
     except (ValueError, OSError) as error:
         print(f"pspnb.measure.evaluate_generator: {' '.join(str(error).split())}", file=sys.stderr)
@@ -171,6 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     parser.add_argument(
         "--generator", default=SHIPPED, help=f"shipped name, file, or folder of a run (default {SHIPPED})"
+    )
+    parser.add_argument(
+        "--style", choices=get_args(Style), default="photo", help="in which the teacher drew (default photo)"
     )
     parser.add_argument("--seed", type=int, default=GATE_SEED, help="of the z")
     parser.add_argument("--lpips", type=Path, help="file of AlexNet's weights: the published LPIPS is reported too")

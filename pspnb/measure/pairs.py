@@ -30,7 +30,7 @@ from pspnb.measure.pixels import masked_mse, power_spectrum, sharpness
 from pspnb.models import zoo
 from pspnb.nn.instruments import FactorNet, ParsingNet, PlainEmbedder, UnitMapDistance
 from pspnb.nn.stylegan2 import Generator
-from pspnb.world2 import Factors
+from pspnb.world2 import Factors, Style
 
 Columns = dict[str, Tensor]
 """One row for each image: name -> (n,) or (n, k)."""
@@ -92,9 +92,10 @@ def measure_pairs(
     *,
     device: str | torch.device = "cpu",
     mixtures: int = 1000,
+    style: Style = "photo",
     progress: bool = False,
 ) -> Pairs:
-    """Generate and render each z, measure both, and forget the images. Generator and instruments lie on `device`.
+    """Generate and render each z (in `style`), measure both, and forget the images. Generator and instruments lie on `device`.
 
     `mixtures`: at most so many images of each kind of mixture, from pairs of the first z.
     """
@@ -102,7 +103,7 @@ def measure_pairs(
     parts = []
     for part in progress_bar(z.split(batch_size(device)), desc="pairs", wanted=progress):
         fake = synthesize(generator, generator.map(part.to(device)))
-        parts.append(compare(answer_key(part, generator.size, device), fake, instruments))
+        parts.append(compare(answer_key(part, generator.size, device, style=style), fake, instruments))
     mixed = measure_mixtures(generator, instruments.parsing, z[: 2 * mixtures], device=device)
     pairs = [join(columns) for columns in zip(*parts, strict=True)]
     return Pairs(pairs[0], pairs[1], pairs[2], pairs[3], mixed)
