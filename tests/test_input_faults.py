@@ -149,7 +149,7 @@ def test_a_photograph_on_its_side_or_its_head_is_turned(fixtures_dir, tmp_path, 
 
 
 def test_the_way_up_is_not_guessed():
-    class Detector:
+    class Detector(FaceDetector):
         def __init__(self, *scores):
             self.scores = list(scores)
 

@@ -12,7 +12,7 @@ import torch
 from _files import psp_content, tiny_psp
 from PIL import Image
 
-from pspnb.align import Face
+from pspnb.align import Face, FaceDetector
 
 PAGE = Path(__file__).parent.parent / "book" / "use.md"
 
@@ -21,8 +21,11 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M)
 
 
-class _Detector:
+class _Detector(FaceDetector):
     """Finds one face, upright where the dark corner of the photograph is the upper left one."""
+
+    def __init__(self, *_):
+        pass
 
     def detect(self, image):
         if image.convert("L").getpixel((5, 5)) > 40:

@@ -25,7 +25,11 @@
   // Names of the theme's buttons hold what is written on them; its icons say nothing; the logo lies in a landmark.
   function nameTheme() {
     document.querySelectorAll(".search-button-field").forEach(function (button) { button.removeAttribute("aria-label"); });
-    document.querySelectorAll("button i").forEach(function (icon) { icon.setAttribute("aria-hidden", "true"); });
+    document.querySelectorAll(".theme-switch-button i").forEach(function (icon) {
+      icon.removeAttribute("title");
+      icon.setAttribute("aria-hidden", "true");
+    });
+    document.querySelectorAll(".theme-switch-button svg > title").forEach(function (title) { title.remove(); });
     document.querySelectorAll(".sidebar-primary-item:has(> .navbar-brand)").forEach(function (box) {
       box.setAttribute("role", "region");
       box.setAttribute("aria-label", "Title of the book");
@@ -42,6 +46,7 @@
     nameTheme();
     plainReferences();
     nameSliders();
+    window.addEventListener("load", nameTheme); // by then the icons are drawings
     window.addEventListener("resize", focusScrollers);
     new MutationObserver(nameSliders).observe(document.body, { childList: true, subtree: true });
   });

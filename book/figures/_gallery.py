@@ -1,4 +1,4 @@
-"""Strips of pictures by the shipped models for the landing page: what can be done today, drawn anew when a model changes.
+"""Pictures by the shipped models for the landing page: what can be done today, drawn anew when a model changes.
 
 A row is shown when the models that it needs are shipped. **A task that is trained later adds its row to `ROWS`** (draw to
 face, label map to face, zoom in, turn to the front, complete), and the page shows it from that day on.
@@ -24,13 +24,14 @@ from pspnb.world2.render import RENDER_VERSION, render
 from pspnb.world2.sampling import edit, sample_factors
 
 GENERATED = Path(__file__).parent / "generated"
-SIDE, GAP = 152, 8  # pixels of a tile and between two
+SIDE, GAP = 208, 10  # pixels of a tile and between two
+ACROSS = 3
 PLAIN = {"pitch": 0.0, "roll": 0.0, "mouth_open": 0.0, "eye_open": 0.8, "light_elevation": 30.0, "hat": "none"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A card of the gallery: `draw` gives its tiles, at most seven of (3, s, s) in [-1, 1]."""
+    """A card of the gallery: `draw` gives its tiles (3, s, s) in [-1, 1], three a row."""
 
     name: str
     title: str
@@ -73,7 +74,7 @@ def draw_teacher() -> list[Tensor]:
     generator = pspnb.load("world2/generator")
     people = [sample_factors("test", [i]) for i in (20, 21, 22)]
     pairs = [(render(f, generator.size).image[0], generator.synthesize(generator.map_factors(f))[0]) for f in people]
-    return [tile for pair in pairs for tile in pair]
+    return [picture for row in zip(*pairs, strict=True) for picture in row]
 
 
 def draw_walk() -> list[Tensor]:
@@ -83,12 +84,12 @@ def draw_walk() -> list[Tensor]:
 
 
 def draw_inversion() -> list[Tensor]:
-    """Portraits that the encoder has not met, each followed by what the generator draws from the encoder's code."""
+    """Portraits that the encoder has not met; below them what the generator draws from the encoder's codes."""
     from pspnb import facets
 
     psp = pspnb.load("facets64/inversion")
     x = facets.render(facets.sample_factors("test", [1, 3, 5]), psp.input_size).image
-    return [tile for pair in zip(x, psp(x), strict=True) for tile in pair]
+    return [*x, *psp(x)]
 
 
 GENERATOR = ("world2/generator",)
@@ -108,16 +109,16 @@ ROWS = (
     # Shown until an encoder of the second world is shipped; its row takes this one's place.
     Row(
         "inversion", "Invert a portrait",
-        "Three portraits, and beside each what the generator draws from the encoder's code. Small features get lost: "
+        "Three portraits, and below each what the generator draws from the encoder's code. Small features get lost: "
         "eyes and glasses. [](../notebooks/13_psp_encoder.ipynb) shows why.",
-        "Three pairs of a portrait and its softer reconstruction; pose and colours agree, eyes and patterns are blurred.",
+        "Three portraits and, below them, their softer reconstructions; pose and colours agree, eyes and patterns are blurred.",
         ("facets64/inversion",), draw_inversion,
     ),
     Row(
         "teacher", "Check the student",
-        "Three people by the renderer, and beside each the generator's picture of the same factors. "
+        "Three people by the renderer, and below each the generator's picture of the same factors. "
         "All its errors: [](lab/teacher.md).",
-        "Three pairs of nearly equal portraits: the renderer's and the generator's.",
+        "Two rows of three nearly equal portraits: the renderer's above, the generator's below.",
         GENERATOR, draw_teacher,
     ),
     Row(
@@ -146,14 +147,13 @@ def strip(name: str, needs: tuple[str, ...], draw: Callable[[], list[Tensor]]) -
 
 
 def joined(tiles: list[Tensor]) -> Image.Image:
-    """Tiles side by side, enlarged smoothly, nothing between them."""
-    step = SIDE + GAP
-    out = Image.new("RGBA", (len(tiles) * step - GAP, SIDE))
+    """Tiles in rows of `ACROSS`, enlarged smoothly, nothing between them."""
+    step, rows = SIDE + GAP, -(-len(tiles) // ACROSS)
+    out = Image.new("RGBA", (min(len(tiles), ACROSS) * step - GAP, rows * step - GAP))
     for k, tile in enumerate(tiles):
         levels = to_levels(tile.clamp(-1, 1)).permute(1, 2, 0).numpy()
-        out.paste(
-            Image.fromarray(np.ascontiguousarray(levels)).resize((SIDE, SIDE), Image.Resampling.BICUBIC), (k * step, 0)
-        )
+        large = Image.fromarray(np.ascontiguousarray(levels)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        out.paste(large, (k % ACROSS * step, k // ACROSS * step))
     return out
 
 

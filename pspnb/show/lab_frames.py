@@ -35,7 +35,14 @@ SLIDERS: Final = (
 HERO_SLIDERS: Final = ("yaw", "hair_colour", "hair_style", "smile")
 """Factors that the landing page moves, and the people (of the test split) with whom it does."""
 HERO_PEOPLE: Final = (9, 5, 7)
-PLAIN: Final = {"pitch": 0.0, "roll": 0.0, "mouth_open": 0.0, "eye_open": 0.8, "light_elevation": 30.0, "hat": "none"}
+PLAIN: Final[dict[str, float | str]] = {
+    "pitch": 0.0,
+    "roll": 0.0,
+    "mouth_open": 0.0,
+    "eye_open": 0.8,
+    "light_elevation": 30.0,
+    "hat": "none",
+}
 N_STEPS: Final = 9
 N_PEOPLE: Final = 3
 N_QUIZ: Final = 24
@@ -84,7 +91,7 @@ def _hero_sweeps() -> list[dict[str, Any]]:
 
 def _hero() -> tuple[list[Factors], list[Factors]]:
     """All frames of each person (every stop of every factor), and each person as such, in the middle of the numbers."""
-    middle: dict[str, Any] = {
+    middle: dict[str, float] = {
         name: v[len(v) // 2] for name in HERO_SLIDERS if BY_NAME[name].kind == "continuous" for v in [_values(name)]
     }
     first = [edit(sample_factors("test", [i]), **{**PLAIN, **middle}) for i in HERO_PEOPLE]

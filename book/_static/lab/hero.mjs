@@ -21,7 +21,11 @@ export async function start(root) {
 
   // Of each person: the portrait, then one frame for each stop of each factor.
   const row = (sweep, stop) => person * (1 + starts.at(-1)) + 1 + starts[sweep] + stop;
-  const middle = (sweep) => sweeps[sweep].values.indexOf(people[person][sweeps[sweep].name]);
+  const middle = (sweep) => {
+    const { name, values } = sweeps[sweep];
+    const far = values.map((value) => Math.abs(value - people[person][name]));
+    return far.indexOf(Math.min(...far)); // not equality: the factors are float32
+  };
   const word = (sweep, stop) => {
     const [factor, value] = [byName[sweeps[sweep].name], sweeps[sweep].values[stop]];
     if (factor.kind === "categorical") return factor.names[value];
@@ -107,6 +111,7 @@ export async function start(root) {
     else fillFrames();
   };
   const who = segmented({ label: "Person", names: people.map((_, k) => `Person ${k + 1}`), value: 0, onchange: choose });
+  fillFrames();
   root.replaceChildren(
     h(
       "div",
@@ -119,7 +124,6 @@ export async function start(root) {
     ),
     h("div", { class: "lab-group lab-plain" }, place, h("div", { class: "lab-row lab-spread" }, who.element, goLive), status.element),
   );
-  fillFrames();
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches) pass();
 }
 

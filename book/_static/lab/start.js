@@ -31,7 +31,10 @@
     import(new URL(root.dataset.page + ".mjs", script.src).href).then(
       function (page) { return page.start(root); }
     ).catch(function (error) {
-      if (root.hasAttribute("data-quiet")) return;
+      if (root.hasAttribute("data-quiet")) {
+        console.error(error);
+        return;
+      }
       root.innerHTML = '<p class="lab-notice" role="alert">The page could not be started (' + String(error.message).replace(/</g, "&lt;") + "); please load it again.</p>";
     });
   });
