@@ -287,6 +287,8 @@ def test_teacher_and_student(browser, site):
 
 def test_hero_shows_frames_and_then_the_generator(browser, site):
     generator = site[1]["generator"]
+    still = [{"name": "prefers-reduced-motion", "value": "reduce"}]  # nothing moves by itself
+    browser.call("Emulation.setEmulatedMedia", features=still)
     _open(browser, site, "hero", "pictures().length === 2 && pictures().every(p => p.pixels)")
     person = lab.edit(lab.sample_factors("test", [9]), **lab_frames.PLAIN, yaw=0.0)
     assert torch.equal(_pixels(browser, "pictures()[0]"), to_levels(lab_frames.render(person, 64).image)[0].long())
@@ -294,7 +296,7 @@ def test_hero_shows_frames_and_then_the_generator(browser, site):
     browser.press("ArrowRight", 39)
     turned = generator.map_factors(lab.edit(person, yaw=10.0))
     code = torch.tensor(browser.evaluate("Array.from(document.querySelectorAll('.lab-hero canvas')[1].code)"))
-    assert (code - turned[0]).abs().max() < 0.02  # levels, 42 a unit
+    assert (code - turned[0].clamp(-3, 3)).abs().max() < 0.05  # as levels of a picture: 42 a unit, three units each way
     assert torch.equal(_pixels(browser, "pictures()[1]").float(), _levels_of(generator, generator.to_w_plus(turned)))
     assert not any(url.endswith(".onnx") for url in browser.requests())
     browser.evaluate(
@@ -307,6 +309,7 @@ def test_hero_shows_frames_and_then_the_generator(browser, site):
     browser.evaluate("named('Person 2').click()")
     browser.evaluate("idle()")
     _clean(browser)
+    browser.call("Emulation.setEmulatedMedia", features=[])
 
 
 def test_quiz_keeps_the_score(browser, site):

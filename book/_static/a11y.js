@@ -16,7 +16,7 @@
   // Wide tables and code scroll sideways on a phone; the keyboard must be able to reach them.
   function focusScrollers() {
     document.querySelectorAll("div.highlight > pre, .pst-scrollable-table-container, .math-wrapper, figure").forEach(function (box) {
-      if (box.scrollWidth > box.clientWidth && !box.hasAttribute("tabindex")) {
+      if (box.scrollWidth > box.clientWidth && box.getAttribute("tabindex") !== "0") {
         box.setAttribute("tabindex", "0");
       }
     });
@@ -24,7 +24,7 @@
 
   // Names of the theme's buttons hold what is written on them; its icons say nothing; the logo lies in a landmark.
   function nameTheme() {
-    document.querySelectorAll(".search-button-field").forEach(function (button) { button.removeAttribute("aria-label"); });
+    document.querySelectorAll(".search-button-field, summary[aria-label]").forEach(function (button) { button.removeAttribute("aria-label"); });
     document.querySelectorAll(".theme-switch-button i").forEach(function (icon) {
       icon.removeAttribute("title");
       icon.setAttribute("aria-hidden", "true");
