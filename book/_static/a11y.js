@@ -29,7 +29,12 @@
       icon.removeAttribute("title");
       icon.setAttribute("aria-hidden", "true");
     });
-    document.querySelectorAll(".theme-switch-button svg > title").forEach(function (title) { title.remove(); });
+    document.querySelectorAll(".theme-switch-button svg:not([aria-hidden='true'])").forEach(function (icon) {
+      icon.querySelectorAll("title").forEach(function (title) { title.remove(); });
+      icon.removeAttribute("aria-labelledby");
+      icon.removeAttribute("role");
+      icon.setAttribute("aria-hidden", "true");
+    });
     document.querySelectorAll(".sidebar-primary-item:has(> .navbar-brand)").forEach(function (box) {
       box.setAttribute("role", "region");
       box.setAttribute("aria-label", "Title of the book");
@@ -46,8 +51,10 @@
     nameTheme();
     plainReferences();
     nameSliders();
-    window.addEventListener("load", nameTheme); // by then the icons are drawings
     window.addEventListener("resize", focusScrollers);
-    new MutationObserver(nameSliders).observe(document.body, { childList: true, subtree: true });
+    new MutationObserver(function () {
+      nameSliders();
+      nameTheme(); // icons become drawings at some time
+    }).observe(document.body, { childList: true, subtree: true });
   });
 })();
