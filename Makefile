@@ -1,6 +1,6 @@
 # make book     build the book into _build/html (creates .venv and installs what is needed, the first time)
 # make test     unit tests, comparison with stored vectors, notebooks, pages in a browser
-# make test-fast  a part of the unit tests, under a minute
+# make test-fast  a part of the unit tests, about a minute
 # make lint     ruff, mypy, imports        make lab      JupyterLab on the notebooks
 # make bench    two benchmarks          make weights  train everything that is shipped (hours; can be interrupted)
 # make clean    remove what was built  make clean-all  remove .venv as well
@@ -46,7 +46,7 @@ $(BUILT): $(STAMP) $(BOOK_SOURCES)
 
 test: test-unit test-notebooks test-pages
 
-# A part of the unit tests from every floor, in less than a minute: for while you write.
+# A part of the unit tests from every floor, in about a minute on two cores: for while you write.
 test-fast: $(STAMP)
 	$(PYTEST) -n $(JOBS) -m fast tests
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from _golden import FIXTURES
 
-# What `make test-fast` runs of every floor: together less than a minute. Tests in them that are marked slow are left out.
+# What `make test-fast` runs of every floor: together about a minute on two cores. Tests in them that are marked slow are left out.
 FAST = {
     *(
         "nn_ops",

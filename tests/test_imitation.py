@@ -84,7 +84,7 @@ def test_lessons_are_a_function_of_their_seed(lessons) -> None:
 
 
 def test_lessons_in_the_other_style(lessons) -> None:
-    """The same factors drawn as a cartoon; a run goes on in the style that it began with, and old runs are of photographs."""
+    """The same factors drawn as a cartoon; a run goes on in the style that it began with; one of before there was a choice is refused."""
     drawn = draw_lessons(16, size=16, style="cartoon")
     factors, _ = lesson_factors(16, even=0.5, seed=0)
     assert torch.equal(drawn.images, to_levels(render(factors, 16, style="cartoon").image))
@@ -94,7 +94,8 @@ def test_lessons_in_the_other_style(lessons) -> None:
     with pytest.raises(PspnbError, match="style=photo, not cartoon"):
         cartoon.load_state(state)
     del state["config"]["style"]
-    photo.load_state(state)
+    with pytest.raises(PspnbError, match="style=None, not photo"):
+        photo.load_state(state)
     truth = cartoon.samples(8)[:8]
     expected = to_levels(render(factors_of(draw_z(8, seed=1)), 16, style="cartoon").image)
     assert torch.equal(to_levels(truth), expected)

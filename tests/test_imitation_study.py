@@ -39,6 +39,16 @@ def test_rows_differ_in_what_they_say(tmp_path) -> None:
         imitation_study(tmp_path / "runs", tmp_path / "out", config=replace(TINY, lr=1e-2), **told)
 
 
-def test_a_number_of_rows_that_is_none() -> None:
-    with pytest.raises(PspnbError, match="--rows of 1 to 6, got 0"):
+def test_a_training_that_was_stopped_is_not_judged(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("pspnb.measure.imitation_study.load_checkpoint", lambda path: {"step": TINY.steps - 1})
+    with pytest.raises(PspnbError, match="all of it: stopped before its last step"):
+        imitation_study(
+            tmp_path, tmp_path / "out", config=TINY, changes={"all of it": {}}, n=16, instruments=coded_instruments()
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_number_of_rows_that_is_none(capsys) -> None:
+    with pytest.raises(SystemExit):
         main(["--rows", "0"])
+    assert "expected --rows of 1 to 6, got 0" in capsys.readouterr().err

@@ -84,7 +84,7 @@ def test_it_goes_on_where_it_was_saved() -> None:
     assert torch.equal(p, q)
 
 
-@pytest.mark.parametrize("shape", [(7,), (1, 1, 1, 9), (1,)])
+@pytest.mark.parametrize("shape", [(7,), (1, 5, 3, 3), (1,), (1, 1, 6, 3, 3)])
 def test_vectors_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="matrices of two rows"):
         Muon([nn.Parameter(torch.zeros(shape))], lr=0.1)
@@ -115,9 +115,9 @@ def test_muon_moves_matrices() -> None:
 
 def test_frozen_and_one_row_weights_are_not_matrices() -> None:
     frozen, row, pixel = nn.Linear(3, 3).requires_grad_(False), nn.Linear(3, 1), nn.Conv2d(3, 3, 1)
-    norm, wide = nn.BatchNorm2d(4), nn.Conv2d(2, 4, 3)
-    assert matrices([frozen, row, pixel, norm, wide])[0] is wide.weight
-    assert len(matrices([frozen, row, pixel, norm, wide])) == 1
+    norm, wide, channel = nn.BatchNorm2d(4), nn.Conv2d(2, 4, 3), nn.Conv2d(5, 1, 3)
+    assert matrices([frozen, row, pixel, norm, wide, channel])[0] is wide.weight
+    assert len(matrices([frozen, row, pixel, norm, wide, channel])) == 1
     set_rate(optimizers := build_optimizers([row, wide], "muon", 0.1), 0.7)
     assert {g["lr"] for o in optimizers for g in o.param_groups} == {0.7}
 
@@ -135,6 +135,9 @@ def test_widening_does_not_narrow_or_rebuild() -> None:
     wide, narrow = build_generator(replace(TINY, style_dim=40)).state_dict(), build_generator(TINY).state_dict()
     with pytest.raises(ValueError, match=r"expected style.layers.1.weight of shape \(16, 16\).*got \(40, 16\)"):
         widened(wide, narrow)
+    shallow = build_generator(replace(TINY, hidden=12)).state_dict()
+    with pytest.raises(ValueError, match="style.layers.1.weight"):
+        widened({k: v for k, v in shallow.items() if k == "style.layers.1.weight"}, wide)
     other = Generator(64, style_dim=16, n_mlp=2, channels={r: 4 for r in (4, 8, 16, 32, 64)}, noise=False).state_dict()
     with pytest.raises(ValueError, match="expected "):
         widened({k: v for k, v in other.items() if k in narrow and "style" not in k}, narrow)

@@ -17,6 +17,7 @@ from pspnb.measure.gate import GATE_SEED, measure
 from pspnb.measure.pairs import Instruments, measure_pairs, shipped_instruments
 from pspnb.models.load import load_generator
 from pspnb.recipes.generators import fit_imitation, teach
+from pspnb.training.checkpoint import load_checkpoint
 from pspnb.training.imitation import ImitationConfig
 from pspnb.world2.prior import draw_z
 
@@ -62,6 +63,8 @@ def imitation_study(
         run = fit_imitation(
             replace(config, **change), out=runs / name.replace(" ", "_"), resume=True, device="cpu", lessons=lessons
         )
+        if load_checkpoint(run)["step"] < config.steps:
+            raise PspnbError(f"{name}: stopped before its last step; run the same again to go on")
         pairs = measure_pairs(
             load_generator(run), judges, draw_z(n, seed=GATE_SEED), device="cpu", mixtures=min(100, n // 2)
         )
@@ -85,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler)")
     given = parser.parse_args(arguments)
     if not 1 <= given.rows <= len(CHANGES):
-        raise PspnbError(f"expected --rows of 1 to {len(CHANGES)}, got {given.rows}")
+        parser.error(f"expected --rows of 1 to {len(CHANGES)}, got {given.rows}")
     changes = dict(list(CHANGES.items())[: given.rows])
     imitation_study(given.runs, given.out, config=replace(CONFIG, compile=given.compile), changes=changes)
     return 0

@@ -316,7 +316,7 @@ class ImitationStepper(Stepper):
 
         More steps or seconds than planned are welcome: the run goes on where the longer schedule has them.
         """
-        mine, theirs = asdict(self.config), {"style": "photo"} | state["config"]
+        mine, theirs = asdict(self.config), state["config"]
         differs = [
             k for k in mine if k not in ("steps", "seconds", "compile") and _plain(mine[k]) != _plain(theirs.get(k))
         ]

@@ -10,16 +10,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pspnb.training.precision import computes_in_bf16
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ROOT_MEAN_SQUARE = 0.2  # of a step, for a learning rate of one; that of Adam is between .2 and .4
 
 
 @torch.no_grad()
 def orthogonalised(g: Float[Tensor, " o i"], *, steps: int = 5) -> Float[Tensor, " o i"]:
-    """U V^T of g = U S V^T, roughly: singular values come out between about .7 and 1.2. In bfloat16; zero stays zero."""
+    """U V^T of g = U S V^T, roughly: singular values come out between about .7 and 1.2; zero stays zero.
+
+    In bfloat16 where the device computes in it, elsewhere in float32: emulated it would be many times slower.
+    """
     a, b, c = COEFFICIENTS
     tall = g.shape[0] > g.shape[1]
-    x = (g.T if tall else g).bfloat16()
+    x = (g.T if tall else g).to(torch.bfloat16 if computes_in_bf16(g.device) else torch.float32)
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         square = x @ x.T
@@ -28,7 +33,7 @@ def orthogonalised(g: Float[Tensor, " o i"], *, steps: int = 5) -> Float[Tensor,
 
 
 class Muon(torch.optim.Optimizer):
-    """For weights that are matrices (o, i) or convolutions (o, i, k, k), also with axes of one in front, as (o, i k k).
+    """For weights that are matrices (o, i) or convolutions (o, i, k, k) as (o, i k k); a modulated one has an axis of one in front.
 
     ValueError for others: biases, constants and the like want another optimiser. `momentum` is Nesterov's.
     """
@@ -36,7 +41,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, params: Iterable[nn.Parameter], lr: float, *, momentum: float = 0.95):
         params = list(params)
         for p in params:
-            if min(_matrix(p).shape) < 2:
+            if min(matrix_of(p).shape) < 2:
                 raise ValueError(f"expected weights that are matrices of two rows at least, got {tuple(p.shape)}")
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
@@ -50,15 +55,17 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                average = self.state[p].setdefault("average", torch.zeros_like(p))
+                if "average" not in self.state[p]:
+                    self.state[p]["average"] = torch.zeros_like(p)
+                average = self.state[p]["average"]
                 average.lerp_(p.grad, 1 - momentum)
-                update = _matrix(p.grad.lerp(average, momentum))
+                update = matrix_of(p.grad.lerp(average, momentum))
                 scale = ROOT_MEAN_SQUARE * max(update.shape) ** 0.5
                 p.sub_(orthogonalised(update).view_as(p), alpha=group["lr"] * scale)
 
 
-def _matrix(weight: Tensor) -> Float[Tensor, " o i"]:
-    """(1, ..., o, i, k, k) as (o, i k k)."""
-    while weight.ndim > 2 and weight.shape[0] == 1:
+def matrix_of(weight: Tensor) -> Float[Tensor, " o i"]:
+    """(o, i), (o, i, k, k) or (1, o, i, k, k) as (o, i k k); a vector as one row."""
+    if weight.ndim == 5:
         weight = weight[0]
     return weight.flatten(1) if weight.ndim > 1 else weight[None]

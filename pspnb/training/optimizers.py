@@ -8,7 +8,7 @@ from torch import nn
 
 from pspnb.nn.ops import EqualLinear
 from pspnb.nn.stylegan2 import ModulatedConv2d
-from pspnb.training.muon import Muon
+from pspnb.training.muon import Muon, matrix_of
 from pspnb.training.ranger import Ranger
 
 OptimizerName = Literal["muon", "adam", "ranger"]
@@ -46,7 +46,7 @@ def matrices(networks: Iterable[nn.Module]) -> list[nn.Parameter]:
         convolution = isinstance(module, nn.Conv2d | ModulatedConv2d) and module.weight.shape[-1] > 1
         if isinstance(module, nn.Linear | EqualLinear) or convolution:
             weight = cast(nn.Parameter, module.weight)
-            if weight.requires_grad and weight.numel() > max(weight.shape):
+            if weight.requires_grad and min(matrix_of(weight).shape) > 1:
                 found[id(weight)] = weight
     return list(found.values())
 

@@ -19,13 +19,19 @@ def widened(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[s
         if value.shape == there.shape:
             out[name] = value.float()
             continue
-        fits = value.ndim == there.ndim and all(a <= b for a, b in zip(value.shape, there.shape, strict=True))
-        if not fits or not (name.startswith("style.layers.") or name.endswith("modulation.weight")):
+        reads = name.endswith("modulation.weight")  # w is read along the columns, and written along the rows
+        axis = 1 if reads else 0
+        same = [value.shape[:axis] + value.shape[axis + 1 :], there.shape[:axis] + there.shape[axis + 1 :]]
+        if (
+            not (reads or name.startswith("style.layers."))
+            or same[0] != same[1]
+            or value.shape[axis] > there.shape[axis]
+        ):
             raise ValueError(
                 f"expected {name} of shape {tuple(there.shape)} or of a narrower w, got {tuple(value.shape)}"
             )
         new = there.detach().clone().float()
-        if name.endswith("modulation.weight"):
+        if reads:
             new.zero_()
             new[:, : value.shape[1]] = value * math.sqrt(new.shape[1] / value.shape[1])
         else:
