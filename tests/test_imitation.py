@@ -84,7 +84,7 @@ def test_lessons_are_a_function_of_their_seed(lessons) -> None:
 
 
 def test_lessons_in_the_other_style(lessons) -> None:
-    """The same factors drawn as a cartoon; a run goes on in the style that it began with; one of before there was a choice is refused."""
+    """The same factors drawn as a cartoon; a run keeps the style it began with, and one without a style is refused."""
     drawn = draw_lessons(16, size=16, style="cartoon")
     factors, _ = lesson_factors(16, even=0.5, seed=0)
     assert torch.equal(drawn.images, to_levels(render(factors, 16, style="cartoon").image))
