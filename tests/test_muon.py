@@ -19,7 +19,7 @@ def test_orthogonalised_keeps_singular_vectors_and_evens_singular_values(shape: 
     g = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 1e-3
     g *= torch.linspace(1, 3, shape[1])
     u, s, v = torch.linalg.svd(g, full_matrices=False)
-    inside = u.T @ orthogonalised(g) @ v.T
+    inside = u.T @ orthogonalised(g[None])[0] @ v.T
     gains = inside.diagonal()
     assert s.max() / s.min() > 1.15  # there is something to even out
     assert gains.min() > 0.6 and gains.max() < 1.25
@@ -27,7 +27,7 @@ def test_orthogonalised_keeps_singular_vectors_and_evens_singular_values(shape: 
 
 
 def test_nothing_stays_nothing() -> None:
-    assert (orthogonalised(torch.zeros(4, 6)) == 0).all()
+    assert (orthogonalised(torch.zeros(1, 4, 6)) == 0).all()
 
 
 def test_a_step_has_the_size_of_the_rate_whatever_the_gradient() -> None:
@@ -40,6 +40,20 @@ def test_a_step_has_the_size_of_the_rate_whatever_the_gradient() -> None:
         assert size == pytest.approx(0.1 * ROOT_MEAN_SQUARE, rel=0.2)
 
 
+def test_weights_of_one_shape_move_as_if_alone() -> None:
+    def moved(which: list[int]) -> list[torch.Tensor]:
+        weights = [nn.Parameter(torch.zeros(6, 4, 3, 3) if k < 3 else torch.zeros(6, 36)) for k in range(4)]
+        for k, p in enumerate(weights):
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(k)) * 10.0**k
+        Muon([weights[k] for k in which], lr=1.0).step()
+        return [weights[k].detach().clone() for k in which]
+
+    together = moved([0, 1, 2, 3])
+    assert (together[0] - together[1]).abs().max() > 0.1  # they do differ
+    for k in range(4):
+        torch.testing.assert_close(together[k], moved([k])[0], atol=1e-6, rtol=1e-3)
+
+
 def test_nesterov_momentum_by_hand() -> None:
     p = nn.Parameter(torch.zeros(4, 4))
     optimizer, average, expected = Muon([p], lr=1.0, momentum=0.9), torch.zeros(4, 4), torch.zeros(4, 4)
@@ -48,7 +62,7 @@ def test_nesterov_momentum_by_hand() -> None:
         p.grad = g
         optimizer.step()
         average = 0.9 * average + 0.1 * g
-        expected = expected - 0.4 * orthogonalised(0.1 * g + 0.9 * average)
+        expected = expected - 0.4 * orthogonalised((0.1 * g + 0.9 * average)[None])[0]
     torch.testing.assert_close(p.detach(), expected, atol=2e-3, rtol=2e-2)
 
 

@@ -17,19 +17,20 @@ ROOT_MEAN_SQUARE = 0.2  # of a step, for a learning rate of one; that of Adam is
 
 
 @torch.no_grad()
-def orthogonalised(g: Float[Tensor, " o i"], *, steps: int = 5) -> Float[Tensor, " o i"]:
-    """U V^T of g = U S V^T, roughly: singular values come out between about .7 and 1.2; zero stays zero.
+def orthogonalised(g: Float[Tensor, " n o i"], *, steps: int = 5) -> Float[Tensor, " n o i"]:
+    """U V^T of each g = U S V^T, roughly: singular values come out between about .7 and 1.2; zero stays zero.
 
     In bfloat16 where the device computes in it, elsewhere in float32: emulated it would be many times slower.
     """
     a, b, c = COEFFICIENTS
-    tall = g.shape[0] > g.shape[1]
-    x = (g.T if tall else g).to(torch.bfloat16 if computes_in_bf16(g.device) else torch.float32)
-    x = x / (x.norm() + 1e-7)
+    tall = g.shape[-2] > g.shape[-1]
+    x = (g.mT if tall else g).to(torch.bfloat16 if computes_in_bf16(g.device) else torch.float32)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
-        square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
-    return (x.T if tall else x).to(g.dtype)
+        square = x @ x.mT
+        square = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        x = torch.baddbmm(x, square, x, beta=a)
+    return (x.mT if tall else x).to(g.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -51,17 +52,25 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("expected no closure: Muon takes the gradients that are there")
         for group in self.param_groups:
-            momentum = group["momentum"]
+            alike: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = {}
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                if "average" not in self.state[p]:
-                    self.state[p]["average"] = torch.zeros_like(p)
-                average = self.state[p]["average"]
-                average.lerp_(p.grad, 1 - momentum)
-                update = matrix_of(p.grad.lerp(average, momentum))
-                scale = ROOT_MEAN_SQUARE * max(update.shape) ** 0.5
-                p.sub_(orthogonalised(update).view_as(p), alpha=group["lr"] * scale)
+                if p.grad is not None:
+                    update = matrix_of(self._averaged(p, group["momentum"]))
+                    alike.setdefault(tuple(update.shape), []).append((p, update))
+            for shape, moved in alike.items():  # the ten heads of an encoder are ten times the same shapes
+                scale = group["lr"] * ROOT_MEAN_SQUARE * max(shape) ** 0.5
+                directions = orthogonalised(torch.stack([update for _, update in moved]))
+                for (p, _), direction in zip(moved, directions, strict=True):
+                    p.sub_(direction.view_as(p), alpha=scale)
+
+    def _averaged(self, p: nn.Parameter, momentum: float) -> Tensor:
+        """The gradient with Nesterov's momentum."""
+        assert p.grad is not None
+        if "average" not in self.state[p]:
+            self.state[p]["average"] = torch.zeros_like(p)
+        average = self.state[p]["average"]
+        average.lerp_(p.grad, 1 - momentum)
+        return p.grad.lerp(average, momentum)
 
 
 def matrix_of(weight: Tensor) -> Float[Tensor, " o i"]:
