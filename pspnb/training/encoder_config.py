@@ -12,8 +12,8 @@ class EncoderConfig:
 
     Attributes:
         steps: optimiser steps in all, those before a resumption included.
-        optimizer, lr: published: Ranger at 1e-4 (the paper's text: 1e-3), constant. "muon" learns more from an image, and its steps
-            cost more (`pspnb.training.muon`).
+        optimizer, lr: published: Ranger at 1e-4 (the paper's text: 1e-3), constant. "muon" makes every direction of a
+            weight move alike, and its steps cost more (`pspnb.training.muon`).
         decay_from: share of the steps after which the rate falls to 0 along half a cosine; 1 is constant, as published.
         accumulate: parts in which each process makes its share of a batch, for memory. BatchNorm sees a part at a time.
         average: decay per step k of an exponential average of the weights, at most (1 + k) / (10 + k); it is then
